@@ -1,0 +1,155 @@
+# vq: build, test, demo. `make demo` and `make check` are all that a new user needs; `make help` lists the rest.
+#   BUILD=build           where objects and programs go
+#   WERROR=1              warnings are errors (what `make check` uses)
+#   SAN=1                 AddressSanitizer and UndefinedBehaviorSanitizer
+#   PREFIX=/usr/local DESTDIR=
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+CC      ?= gcc
+PREFIX  ?= /usr/local
+BUILD   ?= build
+OUT     ?= out/demo
+CFLAGS  ?= -O3 -g
+MARCH   ?=
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+ifeq ($(WERROR),1)
+WARN    += -Werror
+endif
+ifeq ($(SAN),1)
+CFLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+endif
+
+# OpenBLAS is the OpenMP build: one thread pool for oneDNN, BLAS and our own loops.
+BLAS_DIRS := $(wildcard /usr/include/*-linux-gnu/openblas-openmp)
+BLAS_INC  := $(addprefix -I,$(BLAS_DIRS))
+BLAS_LIB  := $(addprefix -L,$(wildcard /usr/lib/*-linux-gnu/openblas-openmp)) -lopenblas
+HDF5_INC  := $(addprefix -I,$(wildcard /usr/include/hdf5/serial))
+HDF5_LIB  := $(addprefix -L,$(wildcard /usr/lib/*-linux-gnu/hdf5/serial)) -lhdf5
+
+CPPFLAGS += -I. -D_GNU_SOURCE $(BLAS_INC) $(HDF5_INC)
+ALLC     := -std=c11 -fopenmp -fno-math-errno -ffp-contract=fast $(WARN) $(CPPFLAGS) $(CFLAGS) $(MARCH) -MMD -MP
+LDFLAGS  += -fopenmp -Wl,--as-needed
+LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng -lzstd -lcjson $(HDF5_LIB) -lz -lm -lpthread -ldl
+
+LIB_SRC   := $(wildcard lib/*.c lib/*/*.c formats/*.c) $(filter-out $(wildcard tools/vq-*.c),$(wildcard tools/*.c))
+TOOL_SRC  := $(wildcard tools/vq-*.c)
+UNIT_SRC  := $(wildcard tests/unit/test_*.c)
+UNIT_AUX  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+BENCH_SRC := $(wildcard tests/bench/*.c)
+
+TOOLS := $(TOOL_SRC:tools/%.c=$(BUILD)/bin/%)
+UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+BENCH := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
+OBJ    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+.PHONY: all
+all: $(TOOLS)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -c -o $@ $<
+
+# An archive, so that a filter links only what it uses.
+$(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/bin/%: $(BUILD)/obj/tools/%.o $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+.PHONY: units bench-programs
+units: $(UNITS)
+bench-programs: $(BENCH)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+.SECONDARY:
+
+# --- what a machine needs -----------------------------------------------------------------------------------------
+DEPS := libtiff-dev libpng-dev libzstd-dev libcjson-dev libopenblas-openmp-dev libdnnl-dev libhdf5-dev zlib1g-dev \
+        gnuplot-nox bats zstd man-db
+.PHONY: deps
+deps:
+	@missing=$$(for p in $(DEPS); do case "$$(dpkg-query -W -f '$${Status}' $$p 2>/dev/null)" in *' installed') ;; *) \
+	    [ $$p = gnuplot-nox ] && command -v gnuplot >/dev/null || echo $$p;; esac; done); \
+	if [ -n "$$missing" ]; then \
+	    command -v apt-get >/dev/null || { echo "make deps: please install:" $$missing >&2; exit 1; }; \
+	    sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
+	    echo "make deps: installing" $$missing; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+# --- the main job -------------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(OUT)" CROP="$(CROP)" CONFIG="$(CONFIG)" pipelines/demo
+
+# --- tests --------------------------------------------------------------------------------------------------------
+.PHONY: check check-long check-oracle asan fuzz bench
+check: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units
+	@tests/run $(BUILD)/check $(BUILD)/asan
+
+check-long: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
+	@VQ_LONG=1 tests/run $(BUILD)/check $(BUILD)/asan
+
+# PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
+PYTHON ?= python3
+check-oracle: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" PYTHON="$(PYTHON)" tests/oracle/run
+
+asan: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
+	@tests/run '' $(BUILD)/asan
+
+bench: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
+
+fuzz: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
+	@tests/fuzz/run $(BUILD)/asan
+
+# --- documents ----------------------------------------------------------------------------------------------------
+.PHONY: man install uninstall clean help
+man: all
+	@for t in $(TOOLS); do tests/man-options $$t man/$$(basename $$t).1; done
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man{1,5,7} $(DESTDIR)$(PREFIX)/share/vq/configs $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
+	install -m 644 configs/*.json $(DESTDIR)$(PREFIX)/share/vq/configs
+	for t in $(TOOLS); do $$t --help=complete > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$(basename $$t); done
+
+uninstall:
+	for t in $(notdir $(TOOLS)); do rm -f $(DESTDIR)$(PREFIX)/bin/$$t $(DESTDIR)$(PREFIX)/share/man/man1/$$t.1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$t; done
+	for p in $(notdir $(wildcard man/*.5)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man5/$$p; done
+	for p in $(notdir $(wildcard man/*.7)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man7/$$p; done
+	rm -rf $(DESTDIR)$(PREFIX)/share/vq
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
+	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench     tests and timings"
+	@echo "make all | install | uninstall | clean | man | deps"
