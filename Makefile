@@ -13,7 +13,7 @@ BUILD   ?= build
 OUT     ?= out/demo
 CFLAGS  ?= -O3 -g
 MARCH   ?=
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-missing-field-initializers
 ifeq ($(WERROR),1)
 WARN    += -Werror
 endif
@@ -51,8 +51,25 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -c -o $@ $<
 
+# The loops of lib/cpu/kernels.c, once an instruction set; which one runs is decided at run time.
+ifeq ($(shell uname -m),x86_64)
+KERNELS   := v3 v4
+endif
+KERNEL_OBJ := $(addprefix $(BUILD)/obj/lib/cpu/kernels_,$(addsuffix .o,base $(KERNELS)))
+LIB_SRC    := $(filter-out lib/cpu/kernels.c,$(LIB_SRC))
+KERNEL_FLAGS := -fno-trapping-math -fno-signed-zeros -fassociative-math -O3
+$(BUILD)/obj/lib/cpu/kernels_base.o: lib/cpu/kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) $(KERNEL_FLAGS) -DVQ_KERNELS=vq_kernels_base -DVQ_KERNELS_NAME='"base"' -c -o $@ $<
+$(BUILD)/obj/lib/cpu/kernels_v3.o: lib/cpu/kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) $(KERNEL_FLAGS) -march=x86-64-v3 -DVQ_KERNELS=vq_kernels_v3 -DVQ_KERNELS_NAME='"avx2"' -c -o $@ $<
+$(BUILD)/obj/lib/cpu/kernels_v4.o: lib/cpu/kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) $(KERNEL_FLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -DVQ_KERNELS=vq_kernels_v4 -DVQ_KERNELS_NAME='"avx512"' -c -o $@ $<
+
 # An archive, so that a filter links only what it uses.
-$(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC))
+$(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC)) $(KERNEL_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 

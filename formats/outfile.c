@@ -69,12 +69,12 @@ static vq_status open_temp(vq_out *o)
 			o->slot = i;
 	if (o->slot >= 0)
 		unfinished[o->slot] = o->temp;
-	int fd = open(o->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	int fd = open(o->temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return vq_fail(VQ_EIO, "%s: %s", o->path, strerror(errno));
 	if (exists)
 		(void)!fchmod(fd, st.st_mode & 07777);
-	if (!(o->f = fdopen(fd, "wb"))) {
+	if (!(o->f = fdopen(fd, "w+b"))) {
 		close(fd);
 		return vq_fail(VQ_EIO, "%s: %s", o->path, strerror(errno));
 	}

@@ -52,6 +52,10 @@ const char *vqt_name(const vqt_reader *r);     /* the path, or "standard input" 
  * the last good one and the offset. An id that occurs twice is an error. */
 int vqt_next(vqt_reader *r, vqt_record *rec);
 uint64_t vqt_count(const vqt_reader *r);       /* records returned so far */
+/* True when every record that has arrived was returned: the last one ended its frame, so the next call may have to wait.
+ * Depends on the input's bytes alone, never on time. */
+bool vqt_drained(const vqt_reader *r);
+void vqt_version(const vqt_reader *r, int *major, int *minor); /* of the first segment */
 /* What the caller may show as warnings after the end (an index that is cut or damaged); NULL when there is none. */
 const char *vqt_warning(const vqt_reader *r);
 void vqt_close(vqt_reader *r);
@@ -62,22 +66,44 @@ vq_status vqt_file_open(vqt_file **f, const char *path, const char *kinds, const
 const cJSON *vqt_file_header(const vqt_file *f);
 uint64_t vqt_file_count(const vqt_file *f);
 vq_status vqt_file_read(vqt_file *f, uint64_t i, vqt_record *rec);
+const char *vqt_file_warning(const vqt_file *f); /* why the index could not be used; NULL when it was */
 void vqt_file_close(vqt_file *f);
 
 typedef struct {
 	int level;    /* zstd level; 0 = 1 */
 	int threads;  /* compression threads; 0 = 1. The bytes do not depend on it. */
+	uint64_t record_bytes; /* largest record written, uncompressed; 0 = 1 GiB */
 } vqt_options;
 
 typedef struct vqt_writer vqt_writer;
 /* path as in vq_out_open. header is copied. A terminal is refused. */
 vq_status vqt_create(vqt_writer **w, const char *path, const cJSON *header, const vqt_options *options);
-/* Writes or queues the record; its contents are copied or encoded before the call returns. */
+/* Writes or queues the record; its contents are copied or encoded before the call returns. Small records share a frame of
+ * about 64 KiB. An id that was there before is VQ_EINVAL. */
 vq_status vqt_put(vqt_writer *w, const vqt_record *rec);
-/* Pushes out what is queued, so that a reader down the pipe sees it. */
+/* Ends the frame, so that a reader down the pipe sees all records so far. A source calls it before it works or waits long (vq-crop:
+ * after each field), always at points that the data alone decides: the bytes of the file depend on them. */
 vq_status vqt_flush(vqt_writer *w);
 /* End record, index, flush, rename. Frees w either way. */
 vq_status vqt_finish(vqt_writer *w);
 void vqt_abort(vqt_writer *w); /* no end record, no file under the final name; frees w; NULL is fine */
+
+/* A filter: reader and writer with the command appended to the chain. vqt_filter_next is vqt_next, and flushes the writer when the
+ * input is drained, so that nothing waits in a pipe. Records are written with vqt_put(f.out, ...).
+ *
+ *	vqt_filter f;
+ *	vqt_record rec;
+ *	int got;
+ *	if (vqt_filter_open(&f, path, vq_cli.output, "samples|batches", NULL, "vq-pad", vq_cli_args(), &options) < 0)
+ *		vq_die(NULL);
+ *	while ((got = vqt_filter_next(&f, &rec)) > 0) { ...; vqt_put(f.out, &rec); vqt_record_free(&rec); }
+ *	if (got < 0 || vqt_filter_finish(&f) < 0) { vqt_filter_abort(&f); vq_die(NULL); }                         */
+typedef struct { vqt_reader *in; vqt_writer *out; } vqt_filter;
+/* kinds: as vqt_open. kind_out: the kind written, NULL for the input's. args: consumed, NULL for none. On failure *f is empty. */
+vq_status vqt_filter_open(vqt_filter *f, const char *in, const char *out, const char *kinds, const char *kind_out,
+	const char *tool, cJSON *args, const vqt_options *options);
+int vqt_filter_next(vqt_filter *f, vqt_record *rec);
+vq_status vqt_filter_finish(vqt_filter *f); /* vqt_finish and vqt_close; show vqt_warning(f->in) before it if you want it */
+void vqt_filter_abort(vqt_filter *f);       /* fine after a failed finish */
 
 #endif

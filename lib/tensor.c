@@ -37,7 +37,7 @@ vq_status vq_tensor_count(const vq_tensor *t, size_t *count)
 
 vq_status vq_tensor_bytes(const vq_tensor *t, size_t *bytes)
 {
-	size_t n;
+	size_t n = 0;
 	VQ_TRY(vq_tensor_count(t, &n));
 	return vq_mul(n, vq_dtype_size(t->dtype), bytes);
 }
@@ -71,7 +71,7 @@ vq_status vq_tensor_to_f32(vq_tensor *to, const vq_tensor *from)
 {
 	if (from->dtype == VQ_F32)
 		return vq_tensor_copy(to, from);
-	size_t n;
+	size_t n = 0;
 	VQ_TRY(vq_tensor_make(to, VQ_F32, from->ndim, from->shape));
 	VQ_TRY(vq_tensor_count(from, &n));
 	float *o = to->data;

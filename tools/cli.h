@@ -2,8 +2,8 @@
  *
  * Every tool has -h/--help, -V/--version, -q/--quiet, -v/--verbose; VQ_CLI_* flags add --threads, --seed, --device, -o.
  * Options are `--name VALUE` or `--name=VALUE`; `--` ends them; options and operands mix. Misuse: one line on stderr that names
- * the nearest known option where there is one, exit 2. `--help=man` prints the man page's OPTIONS (roff), `--help=complete` one
- * line an option for the completion script (name, value kind, choices). */
+ * the nearest known option where there is one, exit 2. `--help=man` prints the man page's OPTIONS (roff), `--help=complete`
+ * a bash completion script for the tool. Messages may come from any thread. */
 #ifndef VQ_CLI_H
 #define VQ_CLI_H
 
@@ -71,6 +71,8 @@ void vq_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * by vq_cli_end(). -q silences them. */
 void vq_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void vq_info(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* with -v only */
+/* Called before a line goes to stderr, so that a progress line can be wiped; NULL for none. */
+extern void (*vq_cli_before_line)(void);
 /* Counted warnings; flushes and closes standard output, whose failure is exit 1. Returns the exit status: status, or 1. */
 int vq_cli_end(int status);
 

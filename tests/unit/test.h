@@ -30,9 +30,9 @@ static char test_note[2048];
 #define CHECK_NEAR(a, b, tol) do { double a_ = (a), b_ = (b), t_ = (tol); if (!(fabs(a_ - b_) <= t_)) \
 	TEST_END(1, "%s:%d: %s = %.9g, %s = %.9g, apart by %.3g (limit %.3g)", __FILE__, __LINE__, #a, a_, #b, b_, fabs(a_ - b_), t_); } while (0)
 #define CHECK_STR(a, b) do { const char *a_ = (a), *b_ = (b); if (!a_ || !b_ || strcmp(a_, b_)) \
-	TEST_END(1, "%s:%d: %s is \"%s\", not \"%s\"", __FILE__, __LINE__, #a, a_ ? a_ : "(null)", b_ ? b_ : "(null)"); } while (0)
+	TEST_END(1, "%s:%d: %s is \"%.800s\", not \"%.800s\"", __FILE__, __LINE__, #a, a_ ? a_ : "(null)", b_ ? b_ : "(null)"); } while (0)
 #define CHECK_HAS(a, part) do { const char *a_ = (a); if (!a_ || !strstr(a_, part)) \
-	TEST_END(1, "%s:%d: %s is \"%s\", without \"%s\"", __FILE__, __LINE__, #a, a_ ? a_ : "(null)", part); } while (0)
+	TEST_END(1, "%s:%d: %s is \"%.800s\", without \"%.800s\"", __FILE__, __LINE__, #a, a_ ? a_ : "(null)", part); } while (0)
 
 static void test_run(const char *name, test_fn *f)
 {

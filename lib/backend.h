@@ -1,0 +1,193 @@
+/* backend: the only seam between the model and the machine.
+ *
+ * The model is described as a graph: values (shaped buffers) and nodes (operations from the list below), complete with its backward
+ * pass and its update, for one input shape. A backend turns a graph into a plan (buffers from one arena, primitives made once) and runs
+ * it; a run allocates nothing. What outlives a plan (parameters, gradients, optimiser state, codebooks) is in a store.
+ *
+ * Activations are NHWC, f32 or bf16; parameters, statistics and the quantiser are f32.
+ *
+ * Cells of different size share a canvas: each item of a step occupies a rectangle (its extent) of one of the N canvases, and what lies
+ * outside all extents is zero before every convolution (VQ_OP_CLEAR), so that each cell is computed as if it were alone. The gap between
+ * two extents is at least the model's multiple. Losses and statistics see an item's valid rectangle only. Rectangles at other resolutions
+ * ("grids") follow from the input's by the geometry of the convolutions between. */
+#ifndef VQ_BACKEND_H
+#define VQ_BACKEND_H
+
+#include "lib/tensor.h"
+
+/* --- parameters ------------------------------------------------------------------------------------------------- */
+
+typedef enum { VQ_INIT_ZERO, VQ_INIT_ONE, VQ_INIT_UNIFORM /* +-a */, VQ_INIT_NORMAL /* deviation a */ } vq_init;
+
+typedef struct {
+	char name[64];          /* PyTorch's name where there is one: "enc.0.weight" */
+	int ndim;
+	int64_t shape[4];       /* conv [out,in,k,k], transposed conv [in,out,k,k], linear [out,in], vectors [n] */
+	size_t offset, count;   /* floats, in the flat buffer of its kind */
+	bool trainable;         /* in the parameter buffer; else in the state buffer */
+	vq_init init;
+	float init_a;
+} vq_param;
+
+typedef struct {
+	vq_param *p;
+	int n, cap;
+	size_t sizes[2];        /* floats: [0] state, [1] parameters; pieces start at multiples of 16 */
+} vq_params;
+
+/* --- values and nodes ------------------------------------------------------------------------------------------- */
+
+typedef enum { VQ_AT_ARENA, VQ_AT_INPUT /* written by the host */, VQ_AT_OUTPUT /* readable after a run */, VQ_AT_PARAM, VQ_AT_GRAD } vq_where;
+
+typedef struct {
+	vq_where where;
+	vq_dtype dtype;         /* f32, bf16, i32 or u8 */
+	int n, h, w, c;
+	int grid;               /* which grid's rectangles apply; -1: one row an item, no canvas */
+	int param;              /* PARAM and GRAD: index in the table */
+	int alias;              /* shares the memory of this value (-1: none), which nobody reads afterwards */
+	int life_first;         /* the node that first writes it */
+	size_t offset, bytes;   /* in the arena */
+} vq_value;
+
+typedef enum {
+	/* in -> out; w, b are parameters, - is absent (-1) */
+	VQ_OP_CONV,        /* x w b|- sum|- -> y          y = act(conv(x,w) + b) + ... : y = act(conv + b + sum); act none or relu */
+	VQ_OP_CONV_DATA,   /* dy w -> dx                  also with the roles of a transposed convolution */
+	VQ_OP_CONV_WEIGHT, /* x dy -> dw db|-             adds to the flat gradient */
+	VQ_OP_DECONV,      /* x w b|- -> y                transposed convolution, act none or relu */
+	VQ_OP_DECONV_DATA,
+	VQ_OP_DECONV_WEIGHT,
+	VQ_OP_ACT,         /* x -> y */
+	VQ_OP_ACT_BWD,     /* x y dy -> dx                accumulate: dx += */
+	VQ_OP_ADD,         /* a b -> y                    y may be a */
+	VQ_OP_CLEAR,       /* x -> x                      zero outside the extents, in place */
+	VQ_OP_CAST,        /* x -> y                      other dtype */
+	VQ_OP_NORM,        /* x gamma beta mean var res|- -> y save    masked batch norm, then + res, then act; save [2,c] mean and 1/std */
+	VQ_OP_NORM_BWD,    /* x y dy gamma save res? -> dx dgamma dbeta dres|- */
+	VQ_OP_LINEAR,      /* x w b|- -> y                x [n,1,1,i], w [o,i] */
+	VQ_OP_LINEAR_DATA,
+	VQ_OP_LINEAR_WEIGHT,
+	VQ_OP_FLATTEN,     /* x [n,h,w,c] -> y [n,1,1,c*h*w], order c,h,w as PyTorch's flatten of NCHW */
+	VQ_OP_UNFLATTEN,   /* and back */
+	VQ_OP_POOL,        /* x -> y [items,p,p,c]        adaptive average over each item's extent */
+	VQ_OP_POOL_BWD,    /* dy -> dx                    accumulate: dx += */
+	VQ_OP_RESIZE,      /* x -> y                      bilinear, align_corners=false, extent to extent */
+	VQ_OP_RESIZE_BWD,
+	VQ_OP_ATTENTION,   /* q k v -> o                  softmax over the valid positions of the item, no scaling */
+	VQ_OP_ATTENTION_BWD, /* q k v o do -> dq dk dv */
+	VQ_OP_GATE,        /* x o gamma -> y              y = x + gamma o, gamma a single parameter */
+	VQ_OP_GATE_BWD,    /* o dy gamma -> do dgamma     (dx is dy itself) */
+	VQ_OP_DROPOUT,     /* x -> y                      Philox of (seed, step, node); identity when not training */
+	VQ_OP_DROPOUT_BWD, /* dy -> dx */
+	VQ_OP_QUANTIZE,    /* z codebook -> q codes       nearest row, lowest index on ties; scalar: sum |z-e|^2 over valid positions */
+	VQ_OP_LOOKUP,      /* codes codebook -> q         the rows of codes; zero where the code is negative */
+	VQ_OP_QUANTIZE_BWD,/* z q dq|- -> dz              straight-through + commitment: dz = dq + scale * 2 beta (z - e) at valid positions */
+	VQ_OP_CODEBOOK_BWD,/* z q codes -> dcodebook      gradient of |sg(z) - e|^2, for codebooks trained by gradient */
+	VQ_OP_EMA_SUM,     /* z codes -> counts sums      adds this run's assignments (valid positions) to the sums of the step */
+	VQ_OP_EMA_UPDATE,  /* counts sums n m codebook    once a step: decay, add, codebook = m / smoothed n; clears counts and sums */
+	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation) */
+	VQ_OP_LOSS,        /* y target weight|- -> dy     scalar: sum of w |y-t|^p over valid pixels; dy = scale * d/dy */
+	VQ_OP_OPTIMIZE,    /*                             the whole flat buffer: clip by norm, then adam, adamw or sgd */
+	VQ_OPS
+} vq_op;
+
+typedef enum { VQ_FN_NONE, VQ_FN_RELU, VQ_FN_LEAKY /* 0.01 */, VQ_FN_SILU, VQ_FN_GELU /* erf */ } vq_act;
+typedef enum { VQ_FORWARD = 1, VQ_BACKWARD = 2, VQ_UPDATE = 4 } vq_phase;
+enum { VQ_NODE_IN = 6, VQ_NODE_OUT = 4 };
+
+typedef struct {
+	vq_op op;
+	vq_phase phase;
+	int in[VQ_NODE_IN], out[VQ_NODE_OUT]; /* values, or -1 */
+	int k, s, p;            /* convolutions; POOL: k = p */
+	vq_act act;
+	bool accumulate;
+	bool training;          /* NORM, DROPOUT: batch statistics, live dropout */
+	float a, b;             /* LOSS: a = power (1 or 2); QUANTIZE_BWD: a = beta; EMA_UPDATE: a = decay, b = epsilon; NORM: a = momentum,
+	                           b = epsilon; DROPOUT: a = probability; OPTIMIZE: see vq_optimizer */
+	int scalar;             /* index of the scalar it writes, or -1 */
+	int scale;              /* index of the step's scale it multiplies with, or -1 */
+} vq_node;
+
+/* How a grid's rectangles follow from its parent's: by a convolution (k,s,p) or a transposed one. Grid 0 is the input's (parent -1);
+ * parent -2: item i fills canvas i. */
+typedef struct { int parent, k, s, p; bool transposed; int h, w; } vq_grid;
+
+enum { VQ_SCALARS = 32, VQ_SCALES = 8 };
+
+typedef enum { VQ_SGD, VQ_ADAM, VQ_ADAMW } vq_optim_kind;
+typedef struct { vq_optim_kind kind; float beta1, beta2, eps, weight_decay, momentum, clip; } vq_optimizer;
+
+typedef struct {
+	const vq_params *params;
+	vq_value *v;
+	int nv, vcap;
+	vq_node *node;
+	int nn, ncap;
+	vq_grid *grid;
+	int ng, gcap;
+	int items_max;          /* items a step can hold */
+	bool packed;            /* several items a canvas, or extents smaller than it: CLEAR nodes are needed */
+	vq_dtype compute;       /* of activations */
+	vq_optimizer optimizer;
+	size_t arena_bytes;     /* after vq_build_finish */
+} vq_graph;
+
+/* --- running ---------------------------------------------------------------------------------------------------- */
+
+typedef struct { int32_t n, y, x, h, w; } vq_rect; /* on canvas n */
+typedef struct { vq_rect extent, valid; } vq_place;
+
+typedef struct {
+	int items;
+	const vq_place *places; /* of grid 0; the backend derives the other grids' */
+	uint64_t seed, step;    /* dropout; bias correction counts step + 1 updates */
+	float lr;
+	float scale[VQ_SCALES]; /* what a node's `scale` selects: loss weight over the number of values it is the mean of */
+	double scalar[VQ_SCALARS]; /* out: sums, by a node's `scalar`; OPTIMIZE puts the gradient norm before clipping */
+} vq_step;
+
+typedef struct vq_store vq_store;
+typedef struct vq_plan vq_plan;
+typedef struct vq_backend vq_backend;
+
+typedef enum { VQ_BUF_STATE, VQ_BUF_PARAM, VQ_BUF_GRAD, VQ_BUF_M, VQ_BUF_V, VQ_BUF_MEAN /* averaged weights */, VQ_BUFS } vq_buf_kind;
+
+struct vq_backend {
+	const char *name;       /* "cpu", "cuda" */
+	char isa[64];           /* "avx512_bf16", ... recorded in code streams */
+	int threads;
+	bool bf16;              /* real bf16 instructions at hand */
+
+	vq_status (*store_make)(vq_backend *, const vq_params *, bool training, vq_store **);
+	void (*store_free)(vq_store *);
+	/* count floats from offset of a flat buffer; write also marks views of the weights stale */
+	vq_status (*store_read)(vq_store *, vq_buf_kind, size_t offset, size_t count, float *host);
+	vq_status (*store_write)(vq_store *, vq_buf_kind, size_t offset, size_t count, const float *host);
+	/* mean += (1-decay) (param - mean) over the whole buffer */
+	vq_status (*store_average)(vq_store *, float decay);
+
+	/* The graph is copied. Plans of one store share an arena: what a plan left there is gone once another ran. */
+	vq_status (*plan_make)(vq_backend *, vq_store *, const vq_graph *, vq_plan **);
+	void (*plan_free)(vq_plan *);
+	vq_status (*plan_write)(vq_plan *, int value, const void *host);
+	vq_status (*plan_read)(vq_plan *, int value, void *host);
+	vq_status (*plan_run)(vq_plan *, vq_step *, unsigned phases);
+	/* A host pointer to a value of the last run when the backend computes in host memory, else NULL (use plan_read). */
+	void *(*plan_host)(vq_plan *, int value);
+	/* First node whose output holds a value that is not finite, after a run; -1 none. For messages. */
+	int (*plan_first_bad)(vq_plan *);
+	/* Seconds a node since the plan was made (profile), NULL when not measured. */
+	const double *(*plan_seconds)(const vq_plan *);
+	void (*close)(vq_backend *);
+};
+
+/* device: "cpu", "cuda" or "auto". threads at least 1. Not built or not present: VQ_EUNSUP, with which of the two it is. */
+vq_status vq_backend_open(vq_backend **b, const char *device, int threads);
+const char *vq_op_name(vq_op op);
+
+/* Where each item's rectangles lie on every grid: out has ng*items entries, grid-major. */
+void vq_places(const vq_graph *g, int items, const vq_place *input, vq_place *out);
+
+#endif

@@ -1,0 +1,235 @@
+/* Convolutions by oneDNN 2.x. A transposed convolution is a convolution with its roles swapped: its forward pass is the gradient by
+ * data, its gradient by data a forward pass, and its weights [in,out,k,k] are the convolution's [out,in,k,k] as they are. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cpu/cpu.h"
+
+enum { SRC, DST, BIAS, PAD, DW };
+
+void cpu_node_drop(cpu_node *n)
+{
+	if (n->prim)
+		dnnl_primitive_destroy(n->prim);
+	if (n->back)
+		dnnl_primitive_destroy(n->back);
+	for (size_t i = 0; i < VQ_COUNT(n->mem); i++)
+		if (n->mem[i])
+			dnnl_memory_destroy(n->mem[i]);
+	if (n->w.reorder)
+		dnnl_primitive_destroy(n->w.reorder);
+	if (n->w.mem)
+		dnnl_memory_destroy(n->w.mem);
+	if (n->w.plain)
+		dnnl_memory_destroy(n->w.plain);
+	free(n->w.bytes);
+	free(n->extra);
+	*n = (cpu_node){0};
+}
+
+static dnnl_data_type_t type_of(vq_dtype t) { return t == VQ_BF16 ? dnnl_bf16 : dnnl_f32; }
+
+/* An NHWC activation, described as oneDNN wants it: NCHW dimensions, nhwc order. */
+static void describe(dnnl_memory_desc_t *d, const vq_value *v)
+{
+	dnnl_dims_t dims = { v->n, v->c, v->h, v->w };
+	dnnl_memory_desc_init_by_tag(d, 4, dims, type_of(v->dtype), dnnl_nhwc);
+}
+
+static vq_status memory(vq_plan *p, dnnl_memory_t *m, const dnnl_memory_desc_t *d, void *at)
+{
+	return cpu_dnnl(dnnl_memory_create(m, d, p->b->engine, at), "memory_create");
+}
+
+static vq_status make_reorder(vq_plan *p, dnnl_primitive_t *r, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to, bool add)
+{
+	dnnl_primitive_attr_t attr = NULL;
+	dnnl_post_ops_t ops = NULL;
+	dnnl_primitive_desc_t pd = NULL;
+	dnnl_primitive_attr_create(&attr);
+	if (add) {
+		dnnl_post_ops_create(&ops);
+		dnnl_post_ops_append_sum(ops, 1);
+		dnnl_primitive_attr_set_post_ops(attr, ops);
+	}
+	vq_status s = cpu_dnnl(dnnl_reorder_primitive_desc_create(&pd, from, p->b->engine, to, p->b->engine, attr), "reorder");
+	if (s == VQ_OK)
+		s = cpu_dnnl(dnnl_primitive_create(r, pd), "reorder");
+	dnnl_primitive_desc_destroy(pd);
+	dnnl_post_ops_destroy(ops);
+	dnnl_primitive_attr_destroy(attr);
+	return s;
+}
+
+/* The roles of a node's values in the underlying convolution. */
+typedef struct {
+	enum { FORWARD, BY_DATA, BY_WEIGHT } kind;
+	int src, dst;           /* values on the image side and on the feature side of the convolution */
+	int w;                  /* the weights, or their gradient */
+	int bias;               /* fused into the primitive */
+	bool relu, sum;
+} roles;
+
+static roles roles_of(const vq_node *n)
+{
+	switch (n->op) {
+	case VQ_OP_CONV: return (roles){ FORWARD, n->in[0], n->out[0], n->in[1], n->in[2], n->act == VQ_FN_RELU, n->in[3] >= 0 };
+	case VQ_OP_CONV_DATA: return (roles){ BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false };
+	case VQ_OP_CONV_WEIGHT: return (roles){ BY_WEIGHT, n->in[0], n->in[1], n->out[0], -1, false, false };
+	case VQ_OP_DECONV: return (roles){ BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false };
+	case VQ_OP_DECONV_DATA: return (roles){ FORWARD, n->in[0], n->out[0], n->in[1], -1, false, false };
+	default: return (roles){ BY_WEIGHT, n->in[1], n->in[0], n->out[0], -1, false, false };
+	}
+}
+
+/* The primitive's description: forward, or backward with a forward one as the hint it needs. */
+static vq_status describe_conv(vq_plan *p, const vq_node *n, const roles *r, dnnl_primitive_desc_t *out)
+{
+	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
+	dnnl_memory_desc_t s, d, w, wf, b;
+	dnnl_dims_t wdims = { dst->c, src->c, n->k, n->k }, bdims = { dst->c }, stride = { n->s, n->s }, pad = { n->p, n->p };
+	/* what makes the far padding fit when the size is no multiple of the stride */
+	dnnl_dims_t far = { (dst->h - 1) * n->s + n->k - src->h - n->p, (dst->w - 1) * n->s + n->k - src->w - n->p };
+	describe(&s, src);
+	describe(&d, dst);
+	dnnl_data_type_t compute = type_of(r->kind == FORWARD ? src->dtype : dst->dtype);
+	dnnl_memory_desc_init_by_tag(&wf, 4, wdims, compute, dnnl_format_tag_any);
+	dnnl_memory_desc_init_by_tag(&w, 4, wdims, r->kind == BY_WEIGHT ? dnnl_f32 : compute, dnnl_format_tag_any);
+	dnnl_memory_desc_init_by_tag(&b, 1, bdims, dnnl_f32, dnnl_a);
+
+	dnnl_primitive_attr_t attr = NULL;
+	dnnl_post_ops_t ops = NULL;
+	dnnl_primitive_desc_t hint = NULL;
+	dnnl_primitive_attr_create(&attr);
+	dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+	dnnl_post_ops_create(&ops);
+	if (r->sum)
+		dnnl_post_ops_append_sum(ops, 1);
+	if (r->relu)
+		dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
+	dnnl_primitive_attr_set_post_ops(attr, ops);
+
+	dnnl_convolution_desc_t fd, bd;
+	vq_status st;
+	VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_forward_desc_init(&fd, dnnl_forward_training, dnnl_convolution_direct, &s, &wf,
+		r->bias >= 0 ? &b : NULL, &d, stride, pad, far), "convolution_forward"), done);
+	VQ_TRY_GOTO(st, cpu_dnnl(dnnl_primitive_desc_create(r->kind == FORWARD ? out : &hint, &fd, r->kind == FORWARD ? attr : NULL, p->b->engine, NULL),
+		"convolution_forward"), done);
+	if (r->kind == BY_DATA) {
+		VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_backward_data_desc_init(&bd, dnnl_convolution_direct, &s, &w, &d, stride, pad, far),
+			"convolution_backward_data"), done);
+		st = cpu_dnnl(dnnl_primitive_desc_create(out, &bd, attr, p->b->engine, hint), "convolution_backward_data");
+	} else if (r->kind == BY_WEIGHT) {
+		VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_backward_weights_desc_init(&bd, dnnl_convolution_direct, &s, &w, NULL, &d, stride, pad, far),
+			"convolution_backward_weights"), done);
+		st = cpu_dnnl(dnnl_primitive_desc_create(out, &bd, attr, p->b->engine, hint), "convolution_backward_weights");
+	}
+done:
+	dnnl_primitive_desc_destroy(hint);
+	dnnl_post_ops_destroy(ops);
+	dnnl_primitive_attr_destroy(attr);
+	return st;
+}
+
+/* A weight (or its gradient) in the primitive's layout, with the way from or to the flat buffer. */
+static vq_status prepare_weight(vq_plan *p, const roles *r, cpu_node *c, const dnnl_memory_desc_t *want)
+{
+	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
+	dnnl_memory_desc_t plain;
+	dnnl_dims_t dims = { dst->c, src->c, want->dims[2], want->dims[3] };
+	dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw);
+	if (!(c->w.bytes = vq_aligned(dnnl_memory_desc_get_size(want))))
+		return VQ_ENOMEM;
+	memset(c->w.bytes, 0, dnnl_memory_desc_get_size(want));
+	VQ_TRY(memory(p, &c->w.mem, want, c->w.bytes));
+	VQ_TRY(memory(p, &c->w.plain, &plain, cpu_at(p, r->w)));
+	if (r->kind == BY_WEIGHT)
+		return make_reorder(p, &c->back, want, &plain, true);
+	return make_reorder(p, &c->w.reorder, &plain, want, false);
+}
+
+vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
+{
+	roles r = roles_of(n);
+	dnnl_primitive_desc_t pd = NULL;
+	VQ_TRY(describe_conv(p, n, &r, &pd));
+	const char *impl = "";
+	dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
+	vq_status s = cpu_dnnl(dnnl_primitive_create(&c->prim, pd), "primitive_create");
+	dnnl_memory_desc_t sd, dd, bd;
+	const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+	const dnnl_memory_desc_t *want = dnnl_primitive_desc_query_md(pd, r.kind == BY_WEIGHT ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+	describe(&sd, cpu_v(p, r.src));
+	describe(&dd, cpu_v(p, r.dst));
+	dnnl_dims_t bdims = { cpu_v(p, r.dst)->c };
+	dnnl_memory_desc_init_by_tag(&bd, 1, bdims, dnnl_f32, dnnl_a);
+	if (s == VQ_OK)
+		s = memory(p, &c->mem[SRC], &sd, NULL);
+	if (s == VQ_OK)
+		s = memory(p, &c->mem[DST], &dd, NULL);
+	if (s == VQ_OK && r.bias >= 0)
+		s = memory(p, &c->mem[BIAS], &bd, NULL);
+	if (s == VQ_OK)
+		s = memory(p, &c->mem[PAD], pad, NULL);
+	if (s == VQ_OK)
+		s = cpu_scratch(p, VQ_MAX(dnnl_memory_desc_get_size(pad), cpu_sums_bytes((size_t)VQ_MAX(sd.dims[1], dd.dims[1]))));
+	if (s == VQ_OK)
+		s = prepare_weight(p, &r, c, want);
+	dnnl_primitive_desc_destroy(pd);
+	return s;
+}
+
+/* Points the memories at where this run's arena is. */
+static void bind(vq_plan *p, const roles *r, cpu_node *c)
+{
+	dnnl_memory_set_data_handle(c->mem[SRC], cpu_at(p, r->src));
+	dnnl_memory_set_data_handle(c->mem[DST], cpu_at(p, r->dst));
+	dnnl_memory_set_data_handle(c->mem[PAD], p->scratch);
+	if (c->mem[BIAS])
+		dnnl_memory_set_data_handle(c->mem[BIAS], cpu_at(p, r->bias));
+}
+
+static vq_status reorder(vq_plan *p, dnnl_primitive_t prim, dnnl_memory_t from, dnnl_memory_t to)
+{
+	dnnl_exec_arg_t args[2] = { { DNNL_ARG_FROM, from }, { DNNL_ARG_TO, to } };
+	return cpu_dnnl(dnnl_primitive_execute(prim, p->b->stream, 2, args), "reorder");
+}
+
+vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
+{
+	roles r = roles_of(n);
+	bind(p, &r, c);
+	if (c->w.version != p->s->version) {
+		VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
+		c->w.version = p->s->version;
+	}
+	bool forward = r.kind == FORWARD;
+	dnnl_exec_arg_t args[5] = {
+		{ forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC, c->mem[SRC] },
+		{ DNNL_ARG_WEIGHTS, c->w.mem },
+		{ forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, c->mem[DST] },
+		{ DNNL_ARG_SCRATCHPAD, c->mem[PAD] },
+		{ DNNL_ARG_BIAS, c->mem[BIAS] },
+	};
+	VQ_TRY(cpu_dnnl(dnnl_primitive_execute(c->prim, p->b->stream, c->mem[BIAS] ? 5 : 4, args), "convolution"));
+	if (n->op == VQ_OP_DECONV && (n->in[2] >= 0 || n->act != VQ_FN_NONE))
+		cpu_bias_act(p, n->out[0], cpu_at(p, n->in[2]), n->act);
+	return VQ_OK;
+}
+
+vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
+{
+	roles r = roles_of(n);
+	bind(p, &r, c);
+	dnnl_exec_arg_t args[4] = {
+		{ DNNL_ARG_SRC, c->mem[SRC] },
+		{ DNNL_ARG_DIFF_DST, c->mem[DST] },
+		{ DNNL_ARG_DIFF_WEIGHTS, c->w.mem },
+		{ DNNL_ARG_SCRATCHPAD, c->mem[PAD] },
+	};
+	VQ_TRY(cpu_dnnl(dnnl_primitive_execute(c->prim, p->b->stream, 4, args), "convolution by weights"));
+	VQ_TRY(reorder(p, c->back, c->w.mem, c->w.plain));
+	if (n->out[1] >= 0)
+		cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));
+	return VQ_OK;
+}

@@ -1,0 +1,149 @@
+/* cpu: what the files of the CPU backend share. Nobody outside lib/cpu and lib/backend.c includes this. */
+#ifndef VQ_CPU_H
+#define VQ_CPU_H
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include "lib/cpu/kernels.h"
+
+typedef struct {
+	vq_backend b;
+	dnnl_engine_t engine;
+	dnnl_stream_t stream;
+	const vq_kernels *k;
+} cpu_backend;
+
+struct vq_store {
+	cpu_backend *b;
+	vq_params params;       /* a copy of the table */
+	float *buf[VQ_BUFS];    /* M, V, GRAD, MEAN only for training */
+	uint64_t version;       /* of the parameters; views are refreshed when theirs is older */
+	uint64_t updates;       /* optimiser steps, for momentum's first */
+	char *arena;            /* shared by the plans */
+	size_t arena_bytes;
+};
+
+/* Positions at..at+n of a grid's canvases; `before` counts those of the runs before it. */
+typedef struct { size_t at, n, before; } cpu_run;
+typedef struct { cpu_run *r; int n, cap; size_t total; } cpu_runs;
+enum { CPU_EXTENT, CPU_VALID, CPU_GAP, CPU_RUNS };
+
+typedef struct cpu_node cpu_node;
+struct vq_plan {
+	cpu_backend *b;
+	vq_store *s;
+	vq_graph g;
+	cpu_node *node;         /* state a node */
+	vq_place *places;       /* [ng][items] of this run */
+	cpu_runs (*runs)[CPU_RUNS]; /* [ng + 1]; the last: one row an item */
+	unsigned char *mark;    /* scratch for the gaps, positions of the largest grid */
+	char *scratch;          /* oneDNN's and ours, the largest any node asks for */
+	size_t scratch_bytes;
+	double *seconds;
+	vq_step *step;          /* of the run in progress */
+};
+
+/* One operation: prepare may ask for scratch and make primitives; run does it; drop frees what prepare made. */
+typedef struct {
+	vq_status (*prepare)(vq_plan *, const vq_node *, cpu_node *);
+	vq_status (*run)(vq_plan *, const vq_node *, cpu_node *);
+} cpu_op;
+
+/* A weight in the layout a primitive wants: refreshed when the store's version moved on. */
+typedef struct {
+	dnnl_memory_t mem, plain;
+	dnnl_primitive_t reorder; /* NULL when the layouts agree */
+	void *bytes;
+	uint64_t version;
+	bool direct;            /* the primitive reads the flat buffer itself */
+} cpu_view;
+
+struct cpu_node {
+	dnnl_primitive_t prim;
+	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
+	cpu_view w;
+	void *extra;            /* freed with free() */
+	dnnl_primitive_t back;  /* weight gradients: reorder into the flat buffer */
+	size_t bytes;           /* scratch */
+};
+
+void *cpu_at(const vq_plan *p, int value); /* NULL for -1 */
+static inline const vq_value *cpu_v(const vq_plan *p, int value) { return &p->g.v[value]; }
+static inline size_t cpu_count(const vq_value *v) { return (size_t)v->n * (size_t)v->h * (size_t)v->w * (size_t)v->c; }
+static inline const vq_place *cpu_places(const vq_plan *p, int grid) { return p->places + (size_t)grid * (size_t)p->step->items; }
+float cpu_scale(const vq_plan *p, const vq_node *n); /* the step's scale the node selects, or 1 */
+vq_status cpu_dnnl(dnnl_status_t s, const char *what); /* VQ_OK, or VQ_EBACKEND with the call named */
+vq_status cpu_scratch(vq_plan *p, size_t bytes);        /* at prepare: at least this much at run */
+
+/* The runs of a value's positions of one kind in this step (CPU_GAP only where the graph is packed). */
+static inline const cpu_runs *cpu_where(const vq_plan *p, const vq_value *v, int kind) { return &p->runs[v->grid < 0 ? p->g.ng : v->grid][kind]; }
+/* Calls fn for every piece of the value's positions of one kind, a contiguous share a thread, in order within the thread. */
+typedef void cpu_piece(void *ctx, int thread, size_t at, size_t n);
+void cpu_over(const vq_plan *p, const vq_value *v, int kind, cpu_piece *fn, void *ctx);
+/* Calls fn for shares of 0..n, one a thread, cut at multiples of 64. */
+void cpu_share(const vq_plan *p, size_t n, cpu_piece *fn, void *ctx);
+
+/* Rows [*from, *to) of part `i` of `parts`, in multiples of `unit`. */
+static inline void cpu_part(size_t n, size_t unit, int i, int parts, size_t *from, size_t *to)
+{
+	size_t units = (n + unit - 1) / unit;
+	*from = VQ_MIN(n, units * (size_t)i / (size_t)parts * unit);
+	*to = VQ_MIN(n, units * (size_t)(i + 1) / (size_t)parts * unit);
+}
+
+extern const cpu_op cpu_ops[VQ_OPS];
+
+/* conv.c */
+vq_status cpu_conv_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_conv_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_conv_weight_run(vq_plan *, const vq_node *, cpu_node *);
+void cpu_node_drop(cpu_node *);
+/* pointwise.c */
+vq_status cpu_act_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_act_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_add_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_clear_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_cast_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_flatten_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_unflatten_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_gate_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_gate_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_dropout_run(vq_plan *, const vq_node *, cpu_node *);
+void cpu_bias_act(vq_plan *p, int value, const float *bias, vq_act act);
+void cpu_bias_grad(vq_plan *p, int dy, float *db); /* db += column sums; needs cpu_sums_bytes of scratch */
+enum { CPU_SHARES = 16 }; /* sums are made in this many parts whatever the number of threads */
+static inline size_t cpu_sums_bytes(size_t c) { return 2 * CPU_SHARES * c * sizeof(double); }
+/* norm.c */
+vq_status cpu_norm_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_norm_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_norm_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+/* spatial.c: pooling and resizing */
+vq_status cpu_pool_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_pool_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_resize_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_resize_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+/* dense.c: linear layers and attention */
+vq_status cpu_linear_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_linear_data_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_linear_weight_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_linear_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_attention_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_attention_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_attention_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+/* quantize.c */
+vq_status cpu_quantize_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_quantize_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_lookup_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_quantize_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_codebook_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_ema_sum_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_ema_update_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_residual_run(vq_plan *, const vq_node *, cpu_node *);
+/* train.c: loss and optimiser */
+vq_status cpu_loss_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_optimize_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_optimize_run(vq_plan *, const vq_node *, cpu_node *);
+
+vq_status vq_cpu_open(vq_backend **b, int threads);
+
+#endif

@@ -1,0 +1,269 @@
+/* See kernels.h. Compiled several times with VQ_KERNELS naming the table and -march chosen by the Makefile. */
+#include "lib/cpu/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#ifndef VQ_KERNELS
+#define VQ_KERNELS vq_kernels_base
+#endif
+
+typedef uint16_t half;
+static inline float ldf(const float *p) { return *p; }
+static inline float ldh(const half *p) { return vq_bf16_to_f32(*p); }
+static inline void stf(float *p, float v) { *p = v; }
+static inline void sth(half *p, float v)
+{
+	/* as vq_f32_to_bf16, without its branch for NaN, which would keep the loop from being vectorised */
+	union { float f; uint32_t u; } c = { v };
+	uint32_t r = (c.u + 0x7fffu + (c.u >> 16 & 1)) >> 16;
+	*p = (half)(v != v ? 0x7fc0u : r);
+}
+
+static inline float fn(vq_act a, float x)
+{
+	switch (a) {
+	case VQ_FN_RELU: return x > 0 ? x : 0;
+	case VQ_FN_LEAKY: return x > 0 ? x : .01f * x;
+	case VQ_FN_SILU: return x / (1 + expf(-x));
+	case VQ_FN_GELU: return .5f * x * (1 + erff(x * .70710678118654752f));
+	default: return x;
+	}
+}
+
+/* The derivative, from the input x and the output y. */
+static inline float dfn(vq_act a, float x, float y)
+{
+	switch (a) {
+	case VQ_FN_RELU: return y > 0 ? 1 : 0;
+	case VQ_FN_LEAKY: return y > 0 ? 1 : .01f;
+	case VQ_FN_SILU: {
+		float s = 1 / (1 + expf(-x));
+		return s * (1 + x * (1 - s));
+	}
+	case VQ_FN_GELU: return .5f * (1 + erff(x * .70710678118654752f)) + x * .3989422804014327f * expf(-.5f * x * x);
+	default: return 1;
+	}
+}
+
+/* A switch outside the loop, so that each loop has one activation. */
+#define BY_ACT(act, LOOP) \
+	switch (act) { \
+	case VQ_FN_RELU: { LOOP(VQ_FN_RELU) break; } \
+	case VQ_FN_LEAKY: { LOOP(VQ_FN_LEAKY) break; } \
+	case VQ_FN_SILU: { LOOP(VQ_FN_SILU) break; } \
+	case VQ_FN_GELU: { LOOP(VQ_FN_GELU) break; } \
+	default: { LOOP(VQ_FN_NONE) break; } \
+	}
+
+/* Each kernel once for float and once for bf16. */
+#define T float
+#define LD ldf
+#define ST stf
+#define N(name) name##_f32
+#include "lib/cpu/kernels_typed.inc.h"
+#undef T
+#undef LD
+#undef ST
+#undef N
+#define T half
+#define LD ldh
+#define ST sth
+#define N(name) name##_bf16
+#include "lib/cpu/kernels_typed.inc.h"
+
+#define BY_TYPE(t, name, ...) do { if ((t) == VQ_BF16) name##_bf16(__VA_ARGS__); else name##_f32(__VA_ARGS__); } while (0)
+
+static void act(vq_dtype t, vq_act a, size_t n, const void *x, void *y) { BY_TYPE(t, act, a, n, x, y); }
+
+static void act_bwd(vq_dtype t, vq_act a, bool acc, size_t n, const void *x, const void *y, const void *dy, void *dx)
+{
+	BY_TYPE(t, act_bwd, a, acc, n, x ? x : y, y, dy, dx);
+}
+
+static void add(vq_dtype t, size_t n, const void *a, const void *b, void *y) { BY_TYPE(t, add, n, a, b, y); }
+
+static void cast(vq_dtype from, vq_dtype to, size_t n, const void *x, void *y)
+{
+	const float *xf = x;
+	const half *xh = x;
+	float *yf = y;
+	half *yh = y;
+	if (from == to)
+		memcpy(y, x, n * vq_dtype_size(to));
+	else if (to == VQ_BF16)
+		for (size_t i = 0; i < n; i++)
+			sth(yh + i, xf[i]);
+	else
+		for (size_t i = 0; i < n; i++)
+			yf[i] = ldh(xh + i);
+}
+
+static void bias_act(vq_dtype t, vq_act a, size_t rows, size_t c, const float *bias, void *y) { BY_TYPE(t, bias_act, a, rows, c, bias, y); }
+static void col_sum(vq_dtype t, size_t rows, size_t c, const void *x, double *out) { BY_TYPE(t, col_sum, rows, c, x, out); }
+
+static void col_square(vq_dtype t, size_t rows, size_t c, const void *x, const float *mean, double *out)
+{
+	BY_TYPE(t, col_square, rows, c, x, mean, out);
+}
+
+static void norm(vq_dtype t, vq_act a, size_t rows, size_t c, const float *scale, const float *shift, const void *x, const void *res, void *y)
+{
+	BY_TYPE(t, norm, a, rows, c, scale, shift, x, res, y);
+}
+
+static void norm_sums(vq_dtype t, vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
+                      const void *x, const void *res, const void *y, const void *dy, double *sums)
+{
+	BY_TYPE(t, norm_sums, a, rows, c, mean, rstd, gamma, beta, x, res, y, dy, sums);
+}
+
+static void norm_bwd(vq_dtype t, vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
+                     const float *s0, const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres)
+{
+	BY_TYPE(t, norm_bwd, a, rows, c, mean, rstd, gamma, beta, s0, s1, x, res, y, dy, dx, dres);
+}
+
+/* --- nearest codebook row: 4 rows against 64 codes at a time, both in registers ---------------------------------- */
+
+typedef float lanes __attribute__((vector_size(64)));
+typedef int32_t ilanes __attribute__((vector_size(64)));
+enum { ROWS = 4, WIDE = 4 };
+
+typedef float lanes_at __attribute__((vector_size(64), aligned(4), may_alias));
+#define load(p) (*(const lanes_at *)(p)) /* a function would pass wide vectors by value, which not every set can */
+
+static void nearest4(size_t d, size_t kpad, const float *const z[ROWS], const float *book_t, const float *norms, int32_t *codes)
+{
+	lanes best[ROWS];
+	ilanes at[ROWS], lane;
+	for (int l = 0; l < 16; l++)
+		lane[l] = l;
+	for (int r = 0; r < ROWS; r++) {
+		best[r] = (lanes){0} + INFINITY;
+		at[r] = (ilanes){0};
+	}
+	for (size_t k = 0; k < kpad; k += 16 * WIDE) {
+		lanes s[ROWS][WIDE];
+		for (int r = 0; r < ROWS; r++)
+			for (int w = 0; w < WIDE; w++)
+				s[r][w] = load(norms + k + 16 * w);
+		for (size_t i = 0; i < d; i++) {
+			const float *e = book_t + i * kpad + k;
+			lanes e0 = load(e), e1 = load(e + 16), e2 = load(e + 32), e3 = load(e + 48);
+			for (int r = 0; r < ROWS; r++) {
+				lanes x = (lanes){0} + z[r][i];
+				s[r][0] -= x * e0;
+				s[r][1] -= x * e1;
+				s[r][2] -= x * e2;
+				s[r][3] -= x * e3;
+			}
+		}
+		for (int r = 0; r < ROWS; r++)
+			for (int w = 0; w < WIDE; w++) {
+				ilanes less = s[r][w] < best[r], here = lane + (int32_t)(k + 16 * (size_t)w);
+				best[r] = (lanes)((less & (ilanes)s[r][w]) | (~less & (ilanes)best[r]));
+				at[r] = (less & here) | (~less & at[r]);
+			}
+	}
+	for (int r = 0; r < ROWS; r++) {
+		int c = 0;
+		for (int l = 1; l < 16; l++)
+			if (best[r][l] < best[r][c] || (best[r][l] == best[r][c] && at[r][l] < at[r][c]))
+				c = l;
+		codes[r] = at[r][c];
+	}
+}
+
+static void nearest(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes)
+{
+	for (size_t r = 0; r < rows; r += ROWS) {
+		const float *row[ROWS];
+		int32_t c[ROWS];
+		for (size_t i = 0; i < ROWS; i++)
+			row[i] = z + VQ_MIN(r + i, rows - 1) * d;
+		nearest4(d, kpad, row, book_t, norms, c);
+		for (size_t i = 0; i < ROWS && r + i < rows; i++)
+			codes[r + i] = c[i];
+	}
+}
+
+/* --- losses, sums, optimisers: float only ------------------------------------------------------------------------- */
+
+/* Sums run in 16 float lanes over short stretches and in double across them. */
+enum { STRETCH = 256 };
+
+static double loss(size_t pixels, size_t c, int power, const float *y, const float *t, const float *w, float scale, float *dy)
+{
+	double total = 0;
+	size_t n = pixels * c;
+	for (size_t i = 0; i < n; i += STRETCH) {
+		size_t m = VQ_MIN(n - i, (size_t)STRETCH);
+		float s = 0;
+		for (size_t j = i; j < i + m; j++) {
+			float d = y[j] - t[j], k = w ? w[j / c] : 1;
+			s += power == 2 ? k * d * d : k * fabsf(d);
+			if (dy)
+				dy[j] = scale * k * (power == 2 ? 2 * d : d > 0 ? 1 : d < 0 ? -1 : 0);
+		}
+		total += s;
+	}
+	return total;
+}
+
+static double square_distance(size_t n, const float *a, const float *b)
+{
+	double total = 0;
+	for (size_t i = 0; i < n; i += STRETCH) {
+		size_t m = VQ_MIN(n - i, (size_t)STRETCH);
+		float s = 0;
+		for (size_t j = i; j < i + m; j++)
+			s += (a[j] - b[j]) * (a[j] - b[j]);
+		total += s;
+	}
+	return total;
+}
+
+static double sum_squares(size_t n, const float *x)
+{
+	double total = 0;
+	for (size_t i = 0; i < n; i += STRETCH) {
+		size_t m = VQ_MIN(n - i, (size_t)STRETCH);
+		float s = 0;
+		for (size_t j = i; j < i + m; j++)
+			s += x[j] * x[j];
+		total += s;
+	}
+	return total;
+}
+
+static void adam(size_t n, bool decoupled, float lr, float beta1, float beta2, float eps, float decay, float c1, float c2, float factor,
+                 const float *g, float *m, float *v, float *p)
+{
+	float step = lr / c1, root = 1 / sqrtf(c2), keep = decoupled ? 1 - lr * decay : 1, l2 = decoupled ? 0 : decay;
+	for (size_t i = 0; i < n; i++) {
+		float x = p[i], d = g[i] * factor + l2 * x;
+		m[i] = beta1 * m[i] + (1 - beta1) * d;
+		v[i] = beta2 * v[i] + (1 - beta2) * d * d;
+		p[i] = x * keep - step * m[i] / (sqrtf(v[i]) * root + eps);
+	}
+}
+
+static void sgd(size_t n, float lr, float momentum, float decay, bool first, float factor, const float *g, float *m, float *p)
+{
+	for (size_t i = 0; i < n; i++) {
+		float d = g[i] * factor + decay * p[i];
+		m[i] = first ? d : momentum * m[i] + d;
+		p[i] -= lr * (momentum > 0 ? m[i] : d);
+	}
+}
+
+static void axpy(size_t n, float a, const float *x, float *y)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] += a * x[i];
+}
+
+extern const vq_kernels VQ_KERNELS;
+const vq_kernels VQ_KERNELS = { VQ_KERNELS_NAME, act, act_bwd, add, cast, bias_act, col_sum, col_square, norm, norm_sums, norm_bwd, nearest, loss,
+	square_distance, sum_squares, adam, sgd, axpy };

@@ -1,0 +1,50 @@
+/* kernels: the loops that oneDNN and BLAS have no say in, serial and over plain ranges, compiled once per instruction set.
+ *
+ * kernels.c is built as kernels_base, kernels_v3 (AVX2, FMA) and kernels_v4 (AVX-512); vq_kernels_pick() chooses at run time. Results
+ * for one row never depend on which rows are computed beside it. `half` arguments are bf16. */
+#ifndef VQ_CPU_KERNELS_H
+#define VQ_CPU_KERNELS_H
+
+#include "lib/backend.h"
+
+typedef struct {
+	const char *name;
+	/* y = act(x); dx (+)= dy act'(...): relu and leaky from y, silu and gelu from x. n elements of dtype t. */
+	void (*act)(vq_dtype t, vq_act act, size_t n, const void *x, void *y);
+	void (*act_bwd)(vq_dtype t, vq_act act, bool accumulate, size_t n, const void *x, const void *y, const void *dy, void *dx);
+	void (*add)(vq_dtype t, size_t n, const void *a, const void *b, void *y);
+	void (*cast)(vq_dtype from, vq_dtype to, size_t n, const void *x, void *y);
+	/* rows of c: y = act(y + bias), in place */
+	void (*bias_act)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *bias, void *y);
+	/* out[c] += sums over rows (out is double) */
+	void (*col_sum)(vq_dtype t, size_t rows, size_t c, const void *x, double *out);
+	/* out[c] += sum (x - mean)^2 */
+	void (*col_square)(vq_dtype t, size_t rows, size_t c, const void *x, const float *mean, double *out);
+	/* y = act(x * scale[c] + shift[c] + res); res may be NULL */
+	void (*norm)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *scale, const float *shift, const void *x, const void *res, void *y);
+	/* sums over rows of g and g * xhat into sums[2c] (double), with g = dy act'(...) and xhat = (x - mean) * rstd */
+	void (*norm_sums)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
+	                  const void *x, const void *res, const void *y, const void *dy, double *sums);
+	/* dx = gamma rstd (g - s0 - xhat s1), dres = g; s0, s1: means per channel */
+	void (*norm_bwd)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
+	                 const float *s0, const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres);
+	/* rows of d against k codebook rows; book_t is [d][kpad] (kpad = k rounded up to 64, beyond k anything), norms [kpad] = |e|^2 / 2, with
+	 * +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. */
+	void (*nearest)(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes);
+	/* n values: returns sum w |y-t|^power; dy = scale w d/dy (dy may be NULL). w: NULL, or one a pixel of c values. */
+	double (*loss)(size_t pixels, size_t c, int power, const float *y, const float *t, const float *w, float scale, float *dy);
+	/* returns sum |z-e|^2 over d */
+	double (*square_distance)(size_t n, const float *a, const float *b);
+	double (*sum_squares)(size_t n, const float *x);
+	/* adam: g is multiplied by `factor` first (clipping). corrections c1 = 1-beta1^t, c2 = 1-beta2^t. */
+	void (*adam)(size_t n, bool decoupled, float lr, float beta1, float beta2, float eps, float decay, float c1, float c2, float factor,
+	             const float *g, float *m, float *v, float *p);
+	void (*sgd)(size_t n, float lr, float momentum, float decay, bool first, float factor, const float *g, float *m, float *p);
+	/* y = a x + y */
+	void (*axpy)(size_t n, float a, const float *x, float *y);
+} vq_kernels;
+
+/* level: 0 base, 3, 4; the best at or below it that this machine has. */
+const vq_kernels *vq_kernels_pick(int level);
+
+#endif

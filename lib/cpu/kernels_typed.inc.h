@@ -1,0 +1,143 @@
+/* Included by kernels.c once a type: T, LD, ST, N. */
+
+static void N(act)(vq_act a, size_t n, const void *xv, void *yv)
+{
+	const T *x = xv;
+	T *y = yv;
+#define LOOP(A) for (size_t i = 0; i < n; i++) ST(y + i, fn(A, LD(x + i)));
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+
+static void N(act_bwd)(vq_act a, bool acc, size_t n, const void *xv, const void *yv, const void *dyv, void *dxv)
+{
+	const T *x = xv, *y = yv, *dy = dyv;
+	T *dx = dxv;
+#define LOOP(A) \
+	if (acc) \
+		for (size_t i = 0; i < n; i++) ST(dx + i, LD(dx + i) + LD(dy + i) * dfn(A, LD(x + i), LD(y + i))); \
+	else \
+		for (size_t i = 0; i < n; i++) ST(dx + i, LD(dy + i) * dfn(A, LD(x + i), LD(y + i)));
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+
+static void N(add)(size_t n, const void *av, const void *bv, void *yv)
+{
+	const T *a = av, *b = bv;
+	T *y = yv;
+	for (size_t i = 0; i < n; i++)
+		ST(y + i, LD(a + i) + LD(b + i));
+}
+
+static void N(bias_act)(vq_act a, size_t rows, size_t c, const float *bias, void *yv)
+{
+	T *y = yv;
+#define LOOP(A) \
+	for (size_t r = 0; r < rows; r++, y += c) \
+		for (size_t i = 0; i < c; i++) ST(y + i, fn(A, LD(y + i) + (bias ? bias[i] : 0)));
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+
+/* Float sums over a few rows at a time, double across them. */
+static void N(col_sum)(size_t rows, size_t c, const void *xv, double *out)
+{
+	const T *x = xv;
+	enum { BLOCK = 64, LANES = 64 };
+	for (size_t i0 = 0; i0 < c; i0 += LANES) {
+		size_t m = VQ_MIN(c - i0, (size_t)LANES);
+		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
+			float s[LANES] = {0};
+			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++)
+				for (size_t i = 0; i < m; i++)
+					s[i] += LD(x + r * c + i0 + i);
+			for (size_t i = 0; i < m; i++)
+				out[i0 + i] += s[i];
+		}
+	}
+}
+
+static void N(col_square)(size_t rows, size_t c, const void *xv, const float *mean, double *out)
+{
+	const T *x = xv;
+	enum { BLOCK = 64, LANES = 64 };
+	for (size_t i0 = 0; i0 < c; i0 += LANES) {
+		size_t m = VQ_MIN(c - i0, (size_t)LANES);
+		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
+			float s[LANES] = {0};
+			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++)
+				for (size_t i = 0; i < m; i++) {
+					float d = LD(x + r * c + i0 + i) - mean[i0 + i];
+					s[i] += d * d;
+				}
+			for (size_t i = 0; i < m; i++)
+				out[i0 + i] += s[i];
+		}
+	}
+}
+
+static void N(norm)(vq_act a, size_t rows, size_t c, const float *scale, const float *shift, const void *xv, const void *rv, void *yv)
+{
+	const T *x = xv, *res = rv;
+	T *y = yv;
+#define LOOP(A) \
+	for (size_t r = 0; r < rows; r++) \
+		for (size_t i = 0; i < c; i++) { \
+			size_t j = r * c + i; \
+			ST(y + j, fn(A, LD(x + j) * scale[i] + shift[i] + (res ? LD(res + j) : 0))); \
+		}
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+
+/* What went into the activation is computed again rather than kept. */
+#define PRE(j, i, xhat) ((xhat) * gamma[i] + beta[i] + (res ? LD(res + (j)) : 0))
+
+static void N(norm_sums)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const void *xv,
+                         const void *rv, const void *yv, const void *dyv, double *sums)
+{
+	const T *x = xv, *res = rv, *y = yv, *dy = dyv;
+	enum { BLOCK = 64, LANES = 32 };
+#define LOOP(A) \
+	for (size_t i0 = 0; i0 < c; i0 += LANES) { \
+		size_t m = VQ_MIN(c - i0, (size_t)LANES); \
+		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) { \
+			float s[LANES] = {0}, q[LANES] = {0}; \
+			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++) \
+				for (size_t i = 0; i < m; i++) { \
+					size_t j = r * c + i0 + i; \
+					float xhat = (LD(x + j) - mean[i0 + i]) * rstd[i0 + i]; \
+					float g = LD(dy + j) * dfn(A, PRE(j, i0 + i, xhat), LD(y + j)); \
+					s[i] += g; \
+					q[i] += g * xhat; \
+				} \
+			for (size_t i = 0; i < m; i++) { \
+				sums[i0 + i] += s[i]; \
+				sums[c + i0 + i] += q[i]; \
+			} \
+		} \
+	}
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+
+static void N(norm_bwd)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const float *s0,
+                        const float *s1, const void *xv, const void *rv, const void *yv, const void *dyv, void *dxv, void *drv)
+{
+	const T *x = xv, *res = rv, *y = yv, *dy = dyv;
+	T *dx = dxv, *dres = drv;
+#define LOOP(A) \
+	for (size_t r = 0; r < rows; r++) \
+		for (size_t i = 0; i < c; i++) { \
+			size_t j = r * c + i; \
+			float xhat = (LD(x + j) - mean[i]) * rstd[i], g = LD(dy + j) * dfn(A, PRE(j, i, xhat), LD(y + j)); \
+			if (dres) \
+				ST(dres + j, g); \
+			if (dx) \
+				ST(dx + j, gamma[i] * rstd[i] * (g - s0[i] - xhat * s1[i])); \
+		}
+	BY_ACT(a, LOOP)
+#undef LOOP
+}
+#undef PRE

@@ -1,0 +1,446 @@
+/* The CPU backend: stores, plans, and the loop over nodes. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cpu/cpu.h"
+#include "lib/model/graph.h"
+
+vq_status cpu_dnnl(dnnl_status_t s, const char *what)
+{
+	return s == dnnl_success ? VQ_OK : vq_fail(s == dnnl_out_of_memory ? VQ_ENOMEM : VQ_EBACKEND, "oneDNN: %s failed with status %d", what, (int)s);
+}
+
+/* --- store --------------------------------------------------------------------------------------------------------- */
+
+static void store_free(vq_store *s)
+{
+	if (!s)
+		return;
+	for (int i = 0; i < VQ_BUFS; i++)
+		free(s->buf[i]);
+	free(s->arena);
+	vq_params_free(&s->params);
+	free(s);
+}
+
+static vq_status store_make(vq_backend *b, const vq_params *params, bool training, vq_store **out)
+{
+	*out = NULL;
+	vq_store *s = vq_calloc(1, sizeof *s);
+	if (!s)
+		return VQ_ENOMEM;
+	s->b = (cpu_backend *)b;
+	s->params = *params;
+	s->params.cap = params->n;
+	s->params.p = vq_malloc(sizeof *params->p * (size_t)params->n);
+	if (!s->params.p) {
+		free(s);
+		return VQ_ENOMEM;
+	}
+	memcpy(s->params.p, params->p, sizeof *params->p * (size_t)params->n);
+	for (int i = 0; i < VQ_BUFS; i++) {
+		size_t bytes = sizeof(float) * params->sizes[i != VQ_BUF_STATE];
+		if (i > VQ_BUF_PARAM && !training)
+			continue;
+		if (!(s->buf[i] = vq_aligned(bytes))) {
+			store_free(s);
+			return VQ_ENOMEM;
+		}
+		memset(s->buf[i], 0, bytes);
+	}
+	s->version = 1;
+	*out = s;
+	return VQ_OK;
+}
+
+static vq_status store_range(const vq_store *s, vq_buf_kind k, size_t offset, size_t count)
+{
+	size_t size = s->params.sizes[k != VQ_BUF_STATE];
+	if (!s->buf[k] || offset > size || count > size - offset)
+		return vq_fail(VQ_EINVAL, "a store has no buffer %d of %zu floats at %zu", (int)k, count, offset);
+	return VQ_OK;
+}
+
+static vq_status store_read(vq_store *s, vq_buf_kind k, size_t offset, size_t count, float *host)
+{
+	VQ_TRY(store_range(s, k, offset, count));
+	memcpy(host, s->buf[k] + offset, count * sizeof *host);
+	return VQ_OK;
+}
+
+static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t count, const float *host)
+{
+	VQ_TRY(store_range(s, k, offset, count));
+	memcpy(s->buf[k] + offset, host, count * sizeof *host);
+	if (k == VQ_BUF_PARAM)
+		s->version++;
+	return VQ_OK;
+}
+
+static vq_status store_average(vq_store *s, float decay)
+{
+	float *m = s->buf[VQ_BUF_MEAN], *p = s->buf[VQ_BUF_PARAM];
+	for (size_t i = 0; i < s->params.sizes[1]; i++)
+		m[i] += (1 - decay) * (p[i] - m[i]);
+	return VQ_OK;
+}
+
+/* --- plan ---------------------------------------------------------------------------------------------------------- */
+
+void *cpu_at(const vq_plan *p, int value)
+{
+	if (value < 0)
+		return NULL;
+	const vq_value *v = cpu_v(p, value);
+	if (v->where != VQ_AT_PARAM && v->where != VQ_AT_GRAD)
+		return p->s->arena + v->offset;
+	const vq_param *q = &p->s->params.p[v->param];
+	vq_buf_kind k = v->where == VQ_AT_GRAD ? VQ_BUF_GRAD : q->trainable ? VQ_BUF_PARAM : VQ_BUF_STATE;
+	return p->s->buf[k] + q->offset;
+}
+
+float cpu_scale(const vq_plan *p, const vq_node *n) { return n->scale < 0 ? 1 : p->step->scale[n->scale]; }
+
+vq_status cpu_scratch(vq_plan *p, size_t bytes)
+{
+	p->scratch_bytes = VQ_MAX(p->scratch_bytes, bytes);
+	return VQ_OK;
+}
+
+static void plan_free(vq_plan *p)
+{
+	if (!p)
+		return;
+	for (int i = 0; p->node && i < p->g.nn; i++)
+		cpu_node_drop(&p->node[i]);
+	for (int i = 0; p->runs && i <= p->g.ng; i++)
+		for (int k = 0; k < CPU_RUNS; k++)
+			free(p->runs[i][k].r);
+	free(p->node);
+	free(p->places);
+	free(p->runs);
+	free(p->mark);
+	free(p->scratch);
+	free(p->seconds);
+	vq_graph_free(&p->g);
+	free(p);
+}
+
+static vq_status plan_tables(vq_plan *p)
+{
+	size_t most = 1;
+	for (int i = 0; i < p->g.nv; i++)
+		if (p->g.v[i].grid >= 0)
+			most = VQ_MAX(most, (size_t)p->g.v[i].n * (size_t)p->g.v[i].h * (size_t)p->g.v[i].w);
+	p->node = vq_calloc((size_t)p->g.nn, sizeof *p->node);
+	p->places = vq_calloc((size_t)VQ_MAX(p->g.ng, 1) * (size_t)p->g.items_max, sizeof *p->places);
+	p->runs = vq_calloc((size_t)p->g.ng + 1, sizeof *p->runs);
+	p->seconds = vq_calloc((size_t)p->g.nn, sizeof *p->seconds);
+	p->mark = vq_malloc(most);
+	return p->node && p->places && p->runs && p->seconds && p->mark ? VQ_OK : VQ_ENOMEM;
+}
+
+static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_plan **out)
+{
+	vq_status st = VQ_OK;
+	*out = NULL;
+	vq_plan *p = vq_calloc(1, sizeof *p);
+	if (!p)
+		return VQ_ENOMEM;
+	p->b = (cpu_backend *)b;
+	p->s = s;
+	omp_set_num_threads(b->threads); /* primitives are made for the threads they will run with */
+	VQ_TRY_GOTO(st, vq_graph_copy(&p->g, g), fail);
+	VQ_TRY_GOTO(st, plan_tables(p), fail);
+	for (int i = 0; i < g->nn; i++) {
+		const cpu_op *op = &cpu_ops[g->node[i].op];
+		if (!op->run) {
+			st = vq_fail(VQ_EUNSUP, "the CPU backend has no operation %s", vq_op_name(g->node[i].op));
+			goto fail;
+		}
+		if (op->prepare && (st = op->prepare(p, &p->g.node[i], &p->node[i])) < 0) {
+			vq_context(st, "%s", vq_op_name(g->node[i].op));
+			goto fail;
+		}
+	}
+	if (!(p->scratch = vq_aligned(p->scratch_bytes))) {
+		st = VQ_ENOMEM;
+		goto fail;
+	}
+	if (s->arena_bytes < g->arena_bytes) {
+		char *arena = vq_aligned(g->arena_bytes);
+		if (!arena) {
+			st = VQ_ENOMEM;
+			goto fail;
+		}
+		memset(arena, 0, g->arena_bytes);
+		free(s->arena);
+		s->arena = arena;
+		s->arena_bytes = g->arena_bytes;
+	}
+	*out = p;
+	return VQ_OK;
+fail:
+	plan_free(p);
+	return st;
+}
+
+static vq_status plan_write(vq_plan *p, int value, const void *host)
+{
+	memcpy(cpu_at(p, value), host, cpu_v(p, value)->bytes);
+	return VQ_OK;
+}
+
+static vq_status plan_read(vq_plan *p, int value, void *host)
+{
+	memcpy(host, cpu_at(p, value), cpu_v(p, value)->bytes);
+	return VQ_OK;
+}
+
+static void *plan_host(vq_plan *p, int value) { return cpu_at(p, value); }
+
+static vq_status add_run(cpu_runs *r, size_t at, size_t n)
+{
+	if (!n)
+		return VQ_OK;
+	if (r->n && r->r[r->n - 1].at + r->r[r->n - 1].n == at) {
+		r->r[r->n - 1].n += n;
+	} else {
+		if (r->n == r->cap) {
+			int cap = 2 * r->cap + 64;
+			cpu_run *q = vq_realloc(r->r, sizeof *q * (size_t)cap);
+			if (!q)
+				return VQ_ENOMEM;
+			r->r = q;
+			r->cap = cap;
+		}
+		r->r[r->n++] = (cpu_run){ at, n, r->total };
+	}
+	r->total += n;
+	return VQ_OK;
+}
+
+static size_t canvases(const vq_graph *g, int grid)
+{
+	for (int v = 0; v < g->nv; v++)
+		if (g->v[v].grid == grid)
+			return (size_t)g->v[v].n;
+	return 0;
+}
+
+static vq_status rect_runs(vq_plan *p, int grid, cpu_runs *r, vq_rect t)
+{
+	size_t row = (size_t)p->g.grid[grid].w, plane = row * (size_t)p->g.grid[grid].h;
+	for (int y = t.y; y < t.y + t.h; y++)
+		VQ_TRY(add_run(r, (size_t)t.n * plane + (size_t)y * row + (size_t)t.x, (size_t)t.w));
+	return VQ_OK;
+}
+
+static vq_status gap_runs(vq_plan *p, int grid, size_t total)
+{
+	const cpu_runs *e = &p->runs[grid][CPU_EXTENT];
+	memset(p->mark, 1, total);
+	for (int i = 0; i < e->n; i++)
+		memset(p->mark + e->r[i].at, 0, e->r[i].n);
+	for (size_t k = 0; k < total;) {
+		const unsigned char *from = memchr(p->mark + k, 1, total - k);
+		if (!from)
+			break;
+		k = (size_t)(from - p->mark);
+		const unsigned char *to = memchr(from, 0, total - k);
+		size_t n = to ? (size_t)(to - from) : total - k;
+		VQ_TRY(add_run(&p->runs[grid][CPU_GAP], k, n));
+		k += n;
+	}
+	return VQ_OK;
+}
+
+/* Where this step's items are, on every grid. */
+static vq_status find_runs(vq_plan *p)
+{
+	for (int i = 0; i <= p->g.ng; i++)
+		for (int k = 0; k < CPU_RUNS; k++)
+			p->runs[i][k].n = 0, p->runs[i][k].total = 0;
+	for (int k = CPU_EXTENT; k <= CPU_VALID; k++)
+		VQ_TRY(add_run(&p->runs[p->g.ng][k], 0, (size_t)p->step->items));
+	for (int i = 0; i < p->g.ng; i++) {
+		const vq_grid *g = &p->g.grid[i];
+		size_t n = canvases(&p->g, i);
+		for (int j = 0; j < p->step->items; j++) {
+			const vq_place *at = &cpu_places(p, i)[j];
+			vq_rect r = at->extent;
+			if (r.n < 0 || (size_t)r.n >= n || r.y < 0 || r.x < 0 || r.y + r.h > g->h || r.x + r.w > g->w)
+				return n ? vq_fail(VQ_EINVAL, "item %d does not fit its canvas (%d x %d at %d, %d of %d x %d)", j, r.h, r.w, r.y, r.x, g->h, g->w) : VQ_OK;
+			VQ_TRY(rect_runs(p, i, &p->runs[i][CPU_EXTENT], r));
+			VQ_TRY(rect_runs(p, i, &p->runs[i][CPU_VALID], at->valid));
+		}
+		if (p->g.packed)
+			VQ_TRY(gap_runs(p, i, n * (size_t)g->h * (size_t)g->w));
+	}
+	return VQ_OK;
+}
+
+void cpu_over(const vq_plan *p, const vq_value *v, int kind, cpu_piece *fn, void *ctx)
+{
+	const cpu_runs *r = cpu_where(p, v, kind);
+	int threads = p->b->b.threads;
+#pragma omp parallel num_threads(threads)
+	{
+		int t = omp_get_thread_num(), nt = omp_get_num_threads(), i = 0;
+		size_t from = r->total * (size_t)t / (size_t)nt, to = r->total * (size_t)(t + 1) / (size_t)nt;
+		for (int lo = 0, hi = r->n; lo < hi;) { /* the run that holds `from` */
+			int mid = (lo + hi) / 2;
+			if (r->r[mid].before + r->r[mid].n > from)
+				hi = i = mid;
+			else
+				i = lo = mid + 1;
+		}
+		for (; i < r->n && r->r[i].before < to; i++) {
+			size_t skip = from > r->r[i].before ? from - r->r[i].before : 0;
+			fn(ctx, t, r->r[i].at + skip, VQ_MIN(r->r[i].n, to - r->r[i].before) - skip);
+		}
+	}
+}
+
+void cpu_share(const vq_plan *p, size_t n, cpu_piece *fn, void *ctx)
+{
+	int threads = n < 4096 ? 1 : p->b->b.threads;
+#pragma omp parallel num_threads(threads)
+	{
+		size_t from, to;
+		cpu_part(n, 64, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
+		if (to > from)
+			fn(ctx, omp_get_thread_num(), from, to - from);
+	}
+}
+
+static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
+{
+	if (step->items < 0 || step->items > p->g.items_max)
+		return vq_fail(VQ_EINVAL, "%d items in a plan for at most %d", step->items, p->g.items_max);
+	p->step = step;
+	omp_set_num_threads(p->b->b.threads);
+	if (phases & VQ_FORWARD) {
+		memset(step->scalar, 0, sizeof step->scalar);
+		vq_places(&p->g, step->items, step->places, p->places);
+		VQ_TRY(find_runs(p));
+	}
+	for (int i = 0; i < p->g.nn; i++) {
+		const vq_node *n = &p->g.node[i];
+		if (!(n->phase & phases))
+			continue;
+		double t = vq_seconds();
+		vq_status s = cpu_ops[n->op].run(p, n, &p->node[i]);
+		if (s < 0)
+			return vq_context(s, "%s", vq_op_name(n->op));
+		p->seconds[i] += vq_seconds() - t;
+	}
+	return VQ_OK;
+}
+
+static int plan_first_bad(vq_plan *p)
+{
+	for (int i = 0; i < p->g.nn; i++)
+		for (int j = 0; j < VQ_NODE_OUT; j++) {
+			int v = p->g.node[i].out[j];
+			if (v < 0 || cpu_v(p, v)->dtype == VQ_I32)
+				continue;
+			const vq_value *x = cpu_v(p, v);
+			for (size_t k = 0; k < cpu_count(x); k++) {
+				float f = x->dtype == VQ_BF16 ? vq_bf16_to_f32(((uint16_t *)cpu_at(p, v))[k]) : ((float *)cpu_at(p, v))[k];
+				if (!isfinite(f))
+					return i;
+			}
+		}
+	return -1;
+}
+
+static const double *plan_seconds(const vq_plan *p) { return p->seconds; }
+
+static void close_backend(vq_backend *b)
+{
+	cpu_backend *c = (cpu_backend *)b;
+	if (!c)
+		return;
+	dnnl_stream_destroy(c->stream);
+	dnnl_engine_destroy(c->engine);
+	free(c);
+}
+
+static bool has_bf16(void)
+{
+#if defined __x86_64__
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("avx512bf16") && dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
+#else
+	return false;
+#endif
+}
+
+vq_status vq_cpu_open(vq_backend **out, int threads)
+{
+	cpu_backend *c = vq_calloc(1, sizeof *c);
+	if (!c)
+		return VQ_ENOMEM;
+	omp_set_dynamic(0);
+	omp_set_num_threads(threads);
+	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+	c->k = vq_kernels_pick(isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0);
+	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
+		.store_read = store_read, .store_write = store_write, .store_average = store_average, .plan_make = plan_make, .plan_free = plan_free,
+		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
+		.plan_seconds = plan_seconds, .close = close_backend };
+	snprintf(c->b.isa, sizeof c->b.isa, "%s%s", c->k->name, c->b.bf16 ? "_bf16" : "");
+	vq_status s = cpu_dnnl(dnnl_engine_create(&c->engine, dnnl_cpu, 0), "engine_create");
+	if (s == VQ_OK && (s = cpu_dnnl(dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags), "stream_create")) < 0)
+		dnnl_engine_destroy(c->engine);
+	if (s < 0) {
+		free(c);
+		return s;
+	}
+	*out = &c->b;
+	return VQ_OK;
+}
+
+const cpu_op cpu_ops[VQ_OPS] = {
+	[VQ_OP_CONV] = { cpu_conv_prepare, cpu_conv_run },
+	[VQ_OP_CONV_DATA] = { cpu_conv_prepare, cpu_conv_run },
+	[VQ_OP_CONV_WEIGHT] = { cpu_conv_prepare, cpu_conv_weight_run },
+	[VQ_OP_DECONV] = { cpu_conv_prepare, cpu_conv_run },
+	[VQ_OP_DECONV_DATA] = { cpu_conv_prepare, cpu_conv_run },
+	[VQ_OP_DECONV_WEIGHT] = { cpu_conv_prepare, cpu_conv_weight_run },
+	[VQ_OP_ACT] = { NULL, cpu_act_run },
+	[VQ_OP_ACT_BWD] = { NULL, cpu_act_bwd_run },
+	[VQ_OP_ADD] = { NULL, cpu_add_run },
+	[VQ_OP_CLEAR] = { NULL, cpu_clear_run },
+	[VQ_OP_CAST] = { NULL, cpu_cast_run },
+	[VQ_OP_NORM] = { cpu_norm_prepare, cpu_norm_run },
+	[VQ_OP_NORM_BWD] = { cpu_norm_prepare, cpu_norm_bwd_run },
+	[VQ_OP_LINEAR] = { cpu_linear_prepare, cpu_linear_run },
+	[VQ_OP_LINEAR_DATA] = { cpu_linear_prepare, cpu_linear_data_run },
+	[VQ_OP_LINEAR_WEIGHT] = { cpu_linear_prepare, cpu_linear_weight_run },
+	[VQ_OP_FLATTEN] = { NULL, cpu_flatten_run },
+	[VQ_OP_UNFLATTEN] = { NULL, cpu_unflatten_run },
+	[VQ_OP_POOL] = { NULL, cpu_pool_run },
+	[VQ_OP_POOL_BWD] = { NULL, cpu_pool_bwd_run },
+	[VQ_OP_RESIZE] = { NULL, cpu_resize_run },
+	[VQ_OP_RESIZE_BWD] = { NULL, cpu_resize_bwd_run },
+	[VQ_OP_ATTENTION] = { cpu_attention_prepare, cpu_attention_run },
+	[VQ_OP_ATTENTION_BWD] = { cpu_attention_prepare, cpu_attention_bwd_run },
+	[VQ_OP_GATE] = { NULL, cpu_gate_run },
+	[VQ_OP_GATE_BWD] = { NULL, cpu_gate_bwd_run },
+	[VQ_OP_DROPOUT] = { NULL, cpu_dropout_run },
+	[VQ_OP_DROPOUT_BWD] = { NULL, cpu_dropout_run },
+	[VQ_OP_QUANTIZE] = { cpu_quantize_prepare, cpu_quantize_run },
+	[VQ_OP_LOOKUP] = { NULL, cpu_lookup_run },
+	[VQ_OP_QUANTIZE_BWD] = { NULL, cpu_quantize_bwd_run },
+	[VQ_OP_CODEBOOK_BWD] = { NULL, cpu_codebook_bwd_run },
+	[VQ_OP_EMA_SUM] = { NULL, cpu_ema_sum_run },
+	[VQ_OP_EMA_UPDATE] = { NULL, cpu_ema_update_run },
+	[VQ_OP_RESIDUAL] = { NULL, cpu_residual_run },
+	[VQ_OP_LOSS] = { NULL, cpu_loss_run },
+	[VQ_OP_OPTIMIZE] = { cpu_optimize_prepare, cpu_optimize_run },
+};

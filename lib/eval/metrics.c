@@ -1,0 +1,244 @@
+#include "lib/eval/metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RADIUS = VQ_SSIM_TAPS / 2, MAPS = 5 };
+
+const char *vq_metric_name(vq_metric m)
+{
+	static const char *const name[VQ_METRICS] = { "mse", "psnr", "ssim", "pearson" };
+	return m < VQ_METRICS ? name[m] : "?";
+}
+
+void vq_score_work_free(vq_score_work *work)
+{
+	free(work->data);
+	*work = (vq_score_work){0};
+}
+
+static vq_status work_reserve(vq_score_work *work, size_t n)
+{
+	if (n <= work->cap)
+		return VQ_OK;
+	size_t bytes;
+	VQ_TRY(vq_mul(n, sizeof(double), &bytes));
+	double *p = vq_aligned(bytes);
+	if (!p)
+		return VQ_ENOMEM;
+	free(work->data);
+	*work = (vq_score_work){ p, n };
+	return VQ_OK;
+}
+
+/* Half of the symmetric kernel: k[t] is the weight at distance t. */
+static void gaussian(double k[RADIUS + 1])
+{
+	double sum = 0;
+	for (int t = 0; t <= RADIUS; t++) {
+		k[t] = exp(-0.5 * t * t / (1.5 * 1.5));
+		sum += t ? 2 * k[t] : k[t];
+	}
+	for (int t = 0; t <= RADIUS; t++)
+		k[t] /= sum;
+}
+
+/* x, y, xx, yy, xy of one row, filtered along it: out[m][j], j < w - 10. */
+static void filter_row(const double *x, const double *y, int64_t w, const double k[RADIUS + 1], double *products, double *out)
+{
+	const int64_t ow = w - 2 * RADIUS;
+	double *xx = products, *yy = xx + w, *xy = yy + w;
+#pragma omp simd
+	for (int64_t i = 0; i < w; i++) {
+		xx[i] = x[i] * x[i];
+		yy[i] = y[i] * y[i];
+		xy[i] = x[i] * y[i];
+	}
+	const double *in[MAPS] = { x, y, xx, yy, xy };
+	for (int m = 0; m < MAPS; m++) {
+		const double *p = in[m] + RADIUS;
+		double *o = out + m * ow;
+#pragma omp simd
+		for (int64_t j = 0; j < ow; j++)
+			o[j] = k[0] * p[j] + k[1] * (p[j - 1] + p[j + 1]) + k[2] * (p[j - 2] + p[j + 2]) + k[3] * (p[j - 3] + p[j + 3]) +
+			       k[4] * (p[j - 4] + p[j + 4]) + k[5] * (p[j - 5] + p[j + 5]);
+	}
+}
+
+/* The five maps at one output row, from the 11 filtered rows around it (row[RADIUS] is its own). */
+static void filter_column(double *const row[VQ_SSIM_TAPS], int64_t n, const double k[RADIUS + 1], double *out)
+{
+	const double *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3], *r4 = row[4], *r5 = row[5], *r6 = row[6], *r7 = row[7],
+	             *r8 = row[8], *r9 = row[9], *r10 = row[10];
+#pragma omp simd
+	for (int64_t j = 0; j < n; j++)
+		out[j] = k[0] * r5[j] + k[1] * (r4[j] + r6[j]) + k[2] * (r3[j] + r7[j]) + k[3] * (r2[j] + r8[j]) + k[4] * (r1[j] + r9[j]) +
+		         k[5] * (r0[j] + r10[j]);
+}
+
+/* Turns the five maps of a row into SSIM, in place of the first. */
+static void ssim_row(double *maps, int64_t ow, double c1, double c2)
+{
+	double *ux = maps;
+	const double *uy = ux + ow, *uxx = uy + ow, *uyy = uxx + ow, *uxy = uyy + ow;
+#pragma omp simd
+	for (int64_t j = 0; j < ow; j++) {
+		double a = ux[j], b = uy[j];
+		double vx = uxx[j] - a * a, vy = uyy[j] - b * b, vxy = uxy[j] - a * b;
+		ux[j] = (2 * a * b + c1) * (2 * vxy + c2) / ((a * a + b * b + c1) * (vx + vy + c2));
+	}
+}
+
+vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                  double *whole, double *inside)
+{
+	*whole = *inside = NAN;
+	if (h < VQ_SSIM_TAPS || w < VQ_SSIM_TAPS)
+		return VQ_OK;
+	const int64_t ow = w - 2 * RADIUS, line = MAPS * ow;
+	VQ_TRY(work_reserve(work, (size_t)(3 * w) + (size_t)(VQ_SSIM_TAPS + 1) * (size_t)line));
+	double *products = work->data, *ring = products + 3 * w, *maps = ring + VQ_SSIM_TAPS * line;
+	double k[RADIUS + 1], *row[VQ_SSIM_TAPS], sum = 0, sum_inside = 0;
+	const double c1 = 0.01 * range * 0.01 * range, c2 = 0.03 * range * 0.03 * range;
+	int64_t n_inside = 0;
+	gaussian(k);
+	for (int64_t i = 0; i < h; i++) {
+		filter_row(x + i * w, y + i * w, w, k, products, ring + i % VQ_SSIM_TAPS * line);
+		if (i < 2 * RADIUS)
+			continue;
+		for (int t = 0; t < VQ_SSIM_TAPS; t++)
+			row[t] = ring + (i - 2 * RADIUS + t) % VQ_SSIM_TAPS * line;
+		filter_column(row, line, k, maps);
+		ssim_row(maps, ow, c1, c2);
+		double s = 0;
+#pragma omp simd reduction(+ : s)
+		for (int64_t j = 0; j < ow; j++)
+			s += maps[j];
+		sum += s;
+		const uint8_t *m = mask ? mask + (i - RADIUS) * w + RADIUS : NULL;
+		for (int64_t j = 0; m && j < ow; j++)
+			if (m[j] == 1) {
+				sum_inside += maps[j];
+				n_inside++;
+			}
+	}
+	*whole = sum / (double)(ow * (h - 2 * RADIUS));
+	if (n_inside)
+		*inside = sum_inside / (double)n_inside;
+	return VQ_OK;
+}
+
+/* What MSE and Pearson need of a set of pixels. */
+typedef struct { double n, sx, sy, se, lox, hix, loy, hiy; } moments;
+
+static moments moments_all(const double *x, const double *y, int64_t n)
+{
+	double sx = 0, sy = 0, se = 0, lox = x[0], hix = x[0], loy = y[0], hiy = y[0];
+#pragma omp simd reduction(+ : sx, sy, se) reduction(min : lox, loy) reduction(max : hix, hiy)
+	for (int64_t i = 0; i < n; i++) {
+		double a = x[i], b = y[i], d = b - a;
+		sx += a;
+		sy += b;
+		se += d * d;
+		lox = a < lox ? a : lox;
+		loy = b < loy ? b : loy;
+		hix = a > hix ? a : hix;
+		hiy = b > hiy ? b : hiy;
+	}
+	return (moments){ (double)n, sx, sy, se, lox, hix, loy, hiy };
+}
+
+static moments moments_inside(const double *x, const double *y, const uint8_t *mask, int64_t n)
+{
+	moments m = { .lox = INFINITY, .hix = -INFINITY, .loy = INFINITY, .hiy = -INFINITY };
+	for (int64_t i = 0; i < n; i++) {
+		if (mask[i] != 1)
+			continue;
+		double d = y[i] - x[i];
+		m.n++;
+		m.sx += x[i];
+		m.sy += y[i];
+		m.se += d * d;
+		m.lox = fmin(m.lox, x[i]);
+		m.hix = fmax(m.hix, x[i]);
+		m.loy = fmin(m.loy, y[i]);
+		m.hiy = fmax(m.hiy, y[i]);
+	}
+	return m;
+}
+
+/* Constancy is judged by the extremes: a sum of squares over equal values need not be exactly 0. */
+static double pearson(const double *x, const double *y, const uint8_t *mask, int64_t n, const moments *m)
+{
+	if (m->n < 2 || m->lox == m->hix || m->loy == m->hiy)
+		return NAN;
+	const double mx = m->sx / m->n, my = m->sy / m->n;
+	double xx = 0, yy = 0, xy = 0;
+	if (mask) {
+		for (int64_t i = 0; i < n; i++)
+			if (mask[i] == 1) {
+				xx += (x[i] - mx) * (x[i] - mx);
+				yy += (y[i] - my) * (y[i] - my);
+				xy += (x[i] - mx) * (y[i] - my);
+			}
+	} else {
+#pragma omp simd reduction(+ : xx, yy, xy)
+		for (int64_t i = 0; i < n; i++) {
+			double a = x[i] - mx, b = y[i] - my;
+			xx += a * a;
+			yy += b * b;
+			xy += a * b;
+		}
+	}
+	double r = xy / (sqrt(xx) * sqrt(yy)); /* the root of the product could underflow */
+	return isfinite(r) ? fmin(fmax(r, -1), 1) : NAN;
+}
+
+static void fill(vq_score *s, const double *x, const double *y, const uint8_t *mask, int64_t n, const moments *m, double range)
+{
+	double mse = m->se / m->n;
+	s->v[VQ_MSE] = mse;
+	s->v[VQ_PSNR] = 10 * log10(range * range / fmax(mse, VQ_MSE_FLOOR));
+	s->v[VQ_PEARSON] = pearson(x, y, mask, n, m);
+}
+
+vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                         vq_score *whole, vq_score *inside)
+{
+	for (int m = 0; m < VQ_METRICS; m++)
+		whole->v[m] = inside->v[m] = NAN;
+	if (h < 1 || w < 1)
+		return vq_fail(VQ_EINVAL, "an image of %lld x %lld pixels has no metrics", (long long)h, (long long)w);
+	if (!(range > 0) || !isfinite(range))
+		return vq_fail(VQ_EINVAL, "the range of the data must be positive, not %g", range);
+	const int64_t n = h * w;
+	moments all = moments_all(x, y, n);
+	if (!isfinite(all.se))
+		return vq_fail(VQ_EINVAL, !isfinite(all.sx) ? "the reference has a NaN or infinite pixel" : !isfinite(all.sy) ?
+		               "the image has a NaN or infinite pixel" : "the difference of the images overflows");
+	VQ_TRY(vq_ssim(work, x, y, mask, h, w, range, &whole->v[VQ_SSIM], &inside->v[VQ_SSIM]));
+	fill(whole, x, y, NULL, n, &all, range);
+	if (mask) {
+		moments in = moments_inside(x, y, mask, n);
+		if (in.n > 0)
+			fill(inside, x, y, mask, n, &in, range);
+	}
+	return VQ_OK;
+}
+
+vq_score vq_score_mean(const vq_score *s, int n)
+{
+	vq_score mean;
+	for (int m = 0; m < VQ_METRICS; m++) {
+		double sum = 0;
+		int defined = 0;
+		for (int i = 0; i < n; i++)
+			if (!isnan(s[i].v[m])) {
+				sum += s[i].v[m];
+				defined++;
+			}
+		mean.v[m] = defined ? sum / defined : NAN;
+	}
+	return mean;
+}

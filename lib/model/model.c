@@ -1,0 +1,90 @@
+#include "lib/model/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/model/family.h"
+#include "lib/rng.h"
+
+vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *info)
+{
+	*info = (vq_model_info){ .channels = channels };
+	if (channels < 1 || channels > 16)
+		return vq_fail(VQ_EINVAL, "a model of %d channels (1 to 16 are possible)", channels);
+	switch (c->model) {
+	case VQ_MODEL_CODES: return vq_codes_describe(c, info);
+	default: return vq_fail(VQ_EUNSUP, "model \"%s\" is not in this version; \"codes\" is", c->model == VQ_MODEL_IMPROVED ? "improved" : "original");
+	}
+}
+
+static vq_act act_of(int activation)
+{
+	static const vq_act of[] = { [VQ_ACT_RELU] = VQ_FN_RELU, [VQ_ACT_LEAKY_RELU] = VQ_FN_LEAKY, [VQ_ACT_SILU] = VQ_FN_SILU, [VQ_ACT_GELU] = VQ_FN_GELU };
+	return of[activation];
+}
+
+static vq_optimizer optimizer_of(const vq_config *c)
+{
+	return (vq_optimizer){ .kind = c->optimizer == VQ_OPT_SGD ? VQ_SGD : c->optimizer == VQ_OPT_ADAM ? VQ_ADAM : VQ_ADAMW, .beta1 = (float)c->beta1,
+		.beta2 = (float)c->beta2, .eps = (float)c->optimizer_epsilon, .weight_decay = (float)c->weight_decay, .momentum = (float)c->momentum,
+		.clip = (float)c->gradient_clip_norm };
+}
+
+static vq_status build(const vq_config *c, int channels, vq_params *params, bool declare, vq_graph_kind kind, vq_canvas canvas, vq_graph *g, vq_model_io *io)
+{
+	vq_model_info info;
+	VQ_TRY(vq_model_describe(c, channels, &info));
+	vq_builder b = { .g = g, .params = params, .declare = declare, .training = kind == VQ_GRAPH_TRAIN };
+	vq_family f = { .b = &b, .c = c, .info = &info, .kind = kind, .io = io, .act = act_of(c->activation) };
+	*io = (vq_model_io){ -1, -1, -1, { 0 }, { 0 } };
+	for (int i = 0; i < VQ_CODE_LEVELS_MAX; i++)
+		io->codes[i] = io->z[i] = -1;
+	g->params = params;
+	g->items_max = canvas.items;
+	g->packed = canvas.packed;
+	g->compute = canvas.compute;
+	g->optimizer = optimizer_of(c);
+	vq_grid_new(&b, (vq_grid){ .parent = -1, .h = canvas.h, .w = canvas.w });
+	vq_codes_build(&f, canvas);
+	if (kind == VQ_GRAPH_TRAIN) {
+		vq_build_backward(&b);
+		vq_build_update(&b, VQ_S_NORM);
+	}
+	return vq_build_finish(&b);
+}
+
+vq_status vq_model_graph(const vq_config *c, int channels, const vq_params *params, vq_graph_kind kind, vq_canvas canvas, vq_graph *g, vq_model_io *io)
+{
+	vq_status s = build(c, channels, (vq_params *)params, false, kind, canvas, g, io);
+	if (s < 0)
+		vq_graph_free(g);
+	return s;
+}
+
+vq_status vq_model_params(const vq_config *c, int channels, vq_params *p)
+{
+	vq_graph g = {0};
+	vq_model_io io;
+	vq_model_info info;
+	VQ_TRY(vq_model_describe(c, channels, &info));
+	int side = VQ_MAX(info.multiple, 32);
+	vq_status s = build(c, channels, p, true, VQ_GRAPH_EVAL, (vq_canvas){ 1, side, side, 1, false, VQ_F32 }, &g, &io);
+	vq_graph_free(&g);
+	if (s < 0)
+		vq_params_free(p);
+	return s;
+}
+
+void vq_model_init(const vq_params *params, const vq_config *c, uint64_t seed, float *state, float *param)
+{
+	memset(state, 0, sizeof *state * params->sizes[0]);
+	memset(param, 0, sizeof *param * params->sizes[1]);
+	for (int i = 0; i < params->n; i++) {
+		const vq_param *q = &params->p[i];
+		vq_rng r = vq_rng_make(seed, 0x1000 + (uint64_t)i);
+		float *x = (q->trainable ? param : state) + q->offset;
+		for (size_t j = 0; j < q->count; j++)
+			x[j] = q->init == VQ_INIT_ONE ? 1 : q->init == VQ_INIT_UNIFORM ? (float)((2 * vq_rng_uniform(&r) - 1) * (double)q->init_a) :
+			       q->init == VQ_INIT_NORMAL ? (float)(vq_rng_normal(&r) * (double)q->init_a) : 0;
+	}
+}

@@ -1,0 +1,190 @@
+/* The codebook's health: where its rows start, and what becomes of rows that nothing uses (models.md's rules; EMA codebooks). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/model/graph.h"
+#include "lib/train/trainer_int.h"
+
+typedef struct { size_t offset[3]; int k, d; } book; /* codebook, ema_count, ema_sum in the state buffer */
+
+static vq_status find_book(const vq_trainer *t, int level, book *b)
+{
+	static const char *const part[3] = { "codebook", "ema_count", "ema_sum" };
+	const vq_code_level *l = &t->info.level[level];
+	b->k = l->size;
+	b->d = l->dim;
+	for (int i = 0; i < 3; i++) {
+		char *name = vq_format("%s.%s", l->prefix, part[i]);
+		int p = name ? vq_params_find(&t->params, name) : -1;
+		free(name);
+		if (p < 0)
+			return vq_fail(VQ_EINVAL, "the model has no %s.%s", l->prefix, part[i]);
+		b->offset[i] = t->params.p[p].offset;
+	}
+	return VQ_OK;
+}
+
+/* Appends the vectors at valid positions of the last forward run. */
+static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int d, vq_buf *rows)
+{
+	const float *z = t->b->plan_host(t->train.plan, t->train.io.z[0]);
+	int s = t->info.stride, h = t->sheet.h / s, w = t->sheet.w / s;
+	for (int i = 0; i < b->items; i++) {
+		vq_rect v = b->place[i].valid;
+		int x0 = v.x / s, x1 = (v.x + v.w + s - 1) / s;
+		for (int y = v.y / s; y < (v.y + v.h + s - 1) / s; y++)
+			VQ_TRY(vq_buf_add(rows, z + (((size_t)v.n * (size_t)h + (size_t)y) * (size_t)w + (size_t)x0) * (size_t)d, sizeof *z * (size_t)(x1 - x0) * (size_t)d));
+	}
+	return VQ_OK;
+}
+
+/* Puts a row at k: codebook = row, count as given, sum = count x row, so that the next update leaves it where it is. */
+static vq_status put_row(vq_trainer *t, const book *b, int k, const float *row, float count, float *scratch)
+{
+	for (int i = 0; i < b->d; i++)
+		scratch[i] = row[i] * count;
+	VQ_TRY(t->b->store_write(t->store, VQ_BUF_STATE, b->offset[0] + (size_t)k * (size_t)b->d, (size_t)b->d, row));
+	VQ_TRY(t->b->store_write(t->store, VQ_BUF_STATE, b->offset[1] + (size_t)k, 1, &count));
+	return t->b->store_write(t->store, VQ_BUF_STATE, b->offset[2] + (size_t)k * (size_t)b->d, (size_t)b->d, scratch);
+}
+
+/* Takes a row out of those left: no row is drawn twice. */
+static size_t take(vq_rng *r, uint32_t *left, size_t *n)
+{
+	size_t i = (size_t)vq_rng_below(r, *n), row = left[i];
+	left[i] = left[--*n];
+	return row;
+}
+
+static uint32_t *numbers(size_t n)
+{
+	uint32_t *v = vq_malloc(sizeof *v * n);
+	for (size_t i = 0; v && i < n; i++)
+		v[i] = (uint32_t)i;
+	return v;
+}
+
+/* Lloyd's iterations from the rows already chosen; an empty cluster keeps its centre. */
+static void kmeans(const float *rows, size_t n, int k, int d, int steps, float *centre, float *count)
+{
+	double *sum = calloc((size_t)k * (size_t)d, sizeof *sum);
+	for (int it = 0; sum && it < steps; it++) {
+		memset(sum, 0, sizeof *sum * (size_t)k * (size_t)d);
+		memset(count, 0, sizeof *count * (size_t)k);
+		for (size_t r = 0; r < n; r++) {
+			int best = 0;
+			float least = INFINITY;
+			for (int c = 0; c < k; c++) {
+				float e = 0;
+				for (int i = 0; i < d; i++) {
+					float x = rows[r * (size_t)d + (size_t)i] - centre[(size_t)c * (size_t)d + (size_t)i];
+					e += x * x;
+				}
+				if (e < least) {
+					least = e;
+					best = c;
+				}
+			}
+			count[best]++;
+			for (int i = 0; i < d; i++)
+				sum[(size_t)best * (size_t)d + (size_t)i] += (double)rows[r * (size_t)d + (size_t)i];
+		}
+		for (int c = 0; c < k; c++)
+			for (int i = 0; i < d && count[c] > 0; i++)
+				centre[(size_t)c * (size_t)d + (size_t)i] = (float)(sum[(size_t)c * (size_t)d + (size_t)i] / (double)count[c]);
+	}
+	free(sum);
+}
+
+static vq_status gather(vq_trainer *t, int k, int d, vq_buf *rows)
+{
+	vq_sampler s;
+	size_t want = 4 * (size_t)k * (size_t)d * sizeof(float);
+	VQ_TRY(vq_sampler_make(&s, t->o.train, t->o.n_train, (uint64_t)t->c->seed, 3));
+	vq_sampler_epoch(&s);
+	vq_status st = VQ_OK;
+	while (st == VQ_OK && rows->len < want && !vq_sampler_done(&s)) {
+		vq_step step = {0};
+		if ((st = vq_batch_draw(&s, &t->o.calls, &t->sheet, t->augment, t->batches)) == VQ_OK &&
+		    (st = trainer_forward(t, &t->train, t->batches, VQ_FORWARD, 1, 1, &step)) == VQ_OK)
+			st = valid_rows(t, t->batches, d, rows);
+	}
+	vq_sampler_free(&s);
+	return st;
+}
+
+static vq_status spread(vq_trainer *t, const book *b, const vq_buf *rows)
+{
+	size_t n = rows->len / sizeof(float) / (size_t)b->d, left = n, d = (size_t)b->d, k = (size_t)b->k;
+	const float *row = (const float *)rows->data;
+	float *centre = vq_malloc(sizeof *centre * k * d), *count = vq_malloc(sizeof *count * k), *scratch = vq_malloc(sizeof *scratch * d);
+	uint32_t *free_rows = numbers(n);
+	vq_status s = centre && count && scratch && free_rows && n ? VQ_OK : n ? VQ_ENOMEM : vq_fail(VQ_EINVAL, "no cell to start the codebook from");
+	for (size_t i = 0; s == VQ_OK && i < k; i++) {
+		bool again = !left; /* fewer rows than codes: some start beside another */
+		const float *from = row + (again ? (size_t)vq_rng_below(&t->health, n) : take(&t->health, free_rows, &left)) * d;
+		for (size_t j = 0; j < d; j++)
+			centre[i * d + j] = again ? from[j] + (float)(1e-3 * vq_rng_normal(&t->health)) : from[j];
+		count[i] = 1;
+	}
+	if (s == VQ_OK && t->c->codebook_start == VQ_START_KMEANS)
+		kmeans(row, n, b->k, b->d, t->c->kmeans_steps, centre, count);
+	for (size_t i = 0; s == VQ_OK && i < k; i++)
+		s = put_row(t, b, (int)i, centre + i * d, VQ_MAX(count[i], 1e-3f), scratch);
+	free(centre);
+	free(count);
+	free(scratch);
+	free(free_rows);
+	return s;
+}
+
+vq_status trainer_start_codebook(vq_trainer *t)
+{
+	book b;
+	t->started_codebook = true;
+	if (t->c->codebook_update != VQ_UPDATE_EMA || (t->c->codebook_start != VQ_START_DATA && t->c->codebook_start != VQ_START_KMEANS))
+		return VQ_OK;
+	vq_buf rows = {0};
+	vq_status s = find_book(t, 0, &b);
+	if (s == VQ_OK && (s = gather(t, b.k, b.d, &rows)) == VQ_OK)
+		s = spread(t, &b, &rows);
+	vq_buf_free(&rows);
+	return s;
+}
+
+vq_status trainer_revive(vq_trainer *t, const vq_batch *batch, int64_t *revived)
+{
+	book b;
+	VQ_TRY(find_book(t, 0, &b));
+	size_t k = (size_t)b.k, d = (size_t)b.d;
+	vq_buf rows = {0};
+	double total = 0;
+	float *count = vq_malloc(sizeof *count * k), *scratch = vq_malloc(sizeof *scratch * d);
+	uint32_t *left = NULL;
+	vq_status s = count && scratch ? t->b->store_read(t->store, VQ_BUF_STATE, b.offset[1], k, count) : VQ_ENOMEM;
+	for (size_t i = 0; s == VQ_OK && i < k; i++)
+		total += (double)count[i];
+	double mean = total / (double)k, limit = t->c->revive_threshold * mean;
+	size_t n = 0;
+	for (size_t i = 0; s == VQ_OK && i < k; i++) {
+		if ((double)count[i] >= limit)
+			continue;
+		if (!left) {
+			s = valid_rows(t, batch, b.d, &rows);
+			n = rows.len / sizeof(float) / d;
+			left = numbers(n);
+			if (s == VQ_OK && !left)
+				s = VQ_ENOMEM;
+		}
+		if (s < 0 || !n)
+			break;
+		s = put_row(t, &b, (int)i, (const float *)rows.data + take(&t->health, left, &n) * d, (float)(mean / 2), scratch);
+		++*revived;
+	}
+	free(left);
+	free(count);
+	free(scratch);
+	vq_buf_free(&rows);
+	return s;
+}

@@ -1,0 +1,460 @@
+#include "lib/train/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/eval/metrics.h"
+#include "lib/model/graph.h"
+#include "lib/train/trainer_int.h"
+
+enum { SSIM_CELLS = 256 }; /* validation cells whose SSIM is taken; PSNR takes all */
+
+static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
+{
+	vq_canvas canvas = { t->sheet.canvases, t->sheet.h, t->sheet.w, VQ_PACK_MAX, true, t->compute };
+	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &p->g, &p->io));
+	return t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+}
+
+static void drop_plan(vq_trainer *t, train_plan *p)
+{
+	if (p->plan)
+		t->b->plan_free(p->plan);
+	vq_graph_free(&p->g);
+}
+
+void vq_trainer_free(vq_trainer *t)
+{
+	if (!t)
+		return;
+	drop_plan(t, &t->train);
+	drop_plan(t, &t->eval);
+	if (t->store)
+		t->b->store_free(t->store);
+	vq_sampler_free(&t->sampler);
+	vq_params_free(&t->params);
+	free(t->counts);
+	free(t->batches);
+	free(t);
+}
+
+/* The largest extent, turned or not, decides the canvas. */
+static vq_status choose_sheet(vq_trainer *t, const vq_trainer_options *o)
+{
+	int mh = t->info.multiple, mw = mh;
+	for (uint32_t i = 0; i < o->n_train + o->n_val; i++) {
+		vq_cell c;
+		VQ_TRY(o->calls.size(o->calls.ctx, i < o->n_train ? o->train[i] : o->val[i - o->n_train], &c));
+		mh = VQ_MAX(mh, c.h);
+		mw = VQ_MAX(mw, c.w);
+	}
+	if (t->augment & VQ_TURN)
+		mh = mw = VQ_MAX(mh, mw);
+	int64_t pixels = t->c->pixels_per_step ? t->c->pixels_per_step : (int64_t)t->c->batch_size * mh * mw;
+	t->sheet = vq_sheet_for(mh, mw, pixels, t->info.multiple, t->info.gap, t->b->threads);
+	return VQ_OK;
+}
+
+static vq_status fresh(vq_trainer *t)
+{
+	float *state = vq_malloc(sizeof *state * t->params.sizes[0]), *param = vq_malloc(sizeof *param * t->params.sizes[1]);
+	vq_status s = state && param ? VQ_OK : VQ_ENOMEM;
+	if (s == VQ_OK) {
+		vq_model_init(&t->params, t->c, (uint64_t)t->c->seed, state, param);
+		s = vq_trainer_load(t, state, param);
+		t->started_codebook = false;
+	}
+	free(state);
+	free(param);
+	return s;
+}
+
+vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
+{
+	vq_status s;
+	*out = NULL;
+	vq_trainer *t = vq_calloc(1, sizeof *t);
+	if (!t)
+		return VQ_ENOMEM;
+	t->o = *o;
+	t->c = o->config;
+	t->b = o->backend;
+	t->augment = (t->c->augment_flip ? VQ_FLIP_X | VQ_FLIP_Y : 0) | (t->c->augment_rotate ? VQ_TURN : 0);
+	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16) ? VQ_BF16 : VQ_F32;
+	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
+	if (!t->info.packable) {
+		s = vq_fail(VQ_EUNSUP, "training of this model is not in this version");
+		goto fail;
+	}
+	VQ_TRY_GOTO(s, vq_model_params(t->c, o->channels, &t->params), fail);
+	VQ_TRY_GOTO(s, choose_sheet(t, o), fail);
+	VQ_TRY_GOTO(s, t->b->store_make(t->b, &t->params, true, &t->store), fail);
+	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
+	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
+	VQ_TRY_GOTO(s, vq_sampler_make(&t->sampler, o->train, o->n_train, (uint64_t)t->c->seed, 1), fail);
+	t->health = vq_rng_make((uint64_t)t->c->seed, 2);
+	t->counts = vq_calloc((size_t)t->info.level[0].size, sizeof *t->counts);
+	t->batches = vq_calloc((size_t)t->c->accumulate, sizeof *t->batches);
+	s = t->counts && t->batches ? VQ_OK : VQ_ENOMEM;
+	if (s < 0)
+		goto fail;
+	vq_plateau_start(&t->plateau);
+	t->best = INFINITY;
+	VQ_TRY_GOTO(s, fresh(t), fail);
+	*out = t;
+	return VQ_OK;
+fail:
+	vq_trainer_free(t);
+	return s;
+}
+
+const vq_params *vq_trainer_params(const vq_trainer *t) { return &t->params; }
+
+vq_status vq_trainer_load(vq_trainer *t, const float *state, const float *param)
+{
+	VQ_TRY(t->b->store_write(t->store, VQ_BUF_STATE, 0, t->params.sizes[0], state));
+	VQ_TRY(t->b->store_write(t->store, VQ_BUF_PARAM, 0, t->params.sizes[1], param));
+	VQ_TRY(t->b->store_write(t->store, VQ_BUF_MEAN, 0, t->params.sizes[1], param));
+	t->started_codebook = true;
+	return VQ_OK;
+}
+
+vq_status vq_trainer_read(vq_trainer *t, float *state, float *param)
+{
+	bool mean = t->c->weight_average > 0 && t->step > 0;
+	VQ_TRY(t->b->store_read(t->store, VQ_BUF_STATE, 0, t->params.sizes[0], state));
+	return t->b->store_read(t->store, mean ? VQ_BUF_MEAN : VQ_BUF_PARAM, 0, t->params.sizes[1], param);
+}
+
+/* --- running a plan ------------------------------------------------------------------------------------------------ */
+
+/* The input in place where the backend computes in host memory. */
+static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
+{
+	float *input = t->b->plan_host(p->plan, p->io.input), *weight = p->io.weight >= 0 ? t->b->plan_host(p->plan, p->io.weight) : NULL;
+	if (!input)
+		return vq_fail(VQ_EUNSUP, "this backend has no host memory"); /* reached only by a backend without plan_host */
+	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight);
+}
+
+static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
+{
+	int s = t->info.stride;
+	for (int i = 0; i < b->items; i++) {
+		vq_rect v = b->place[i].valid;
+		*positions += (double)((v.y + v.h + s - 1) / s - v.y / s) * ((v.x + v.w + s - 1) / s - v.x / s);
+	}
+}
+
+vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
+{
+	if (phases & VQ_FORWARD)
+		VQ_TRY(fill(t, p, b));
+	step->items = b->items;
+	step->places = b->place;
+	step->seed = (uint64_t)t->c->seed;
+	step->step = (uint64_t)t->step;
+	step->scale[VQ_SCALE_RECON] = (float)(t->c->reconstruction_loss_weight / (pixels * t->info.channels));
+	step->scale[VQ_SCALE_COMMIT] = (float)(1 / (positions * t->info.level[0].dim));
+	return t->b->plan_run(p->plan, step, phases);
+}
+
+/* Adds a batch's sums to the running losses. */
+static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, sums *l)
+{
+	l->recon += s->scalar[VQ_S_RECON];
+	l->commit += s->scalar[VQ_S_COMMIT];
+	l->pixels += b->pixels;
+	l->cells += (uint64_t)b->items;
+	count_positions(t, b, &l->positions);
+}
+
+static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts)
+{
+	const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[0]);
+	int s = t->info.stride, h = t->sheet.h / s, w = t->sheet.w / s;
+	for (int i = 0; i < b->items && codes; i++) {
+		vq_rect v = b->place[i].valid;
+		for (int y = v.y / s; y < (v.y + v.h + s - 1) / s; y++)
+			for (int x = v.x / s; x < (v.x + v.w + s - 1) / s; x++)
+				counts[codes[((size_t)v.n * (size_t)h + (size_t)y) * (size_t)w + (size_t)x]]++;
+	}
+}
+
+static void usage_of(const uint64_t *counts, int n, vq_losses *l)
+{
+	double total = 0, h = 0, used = 0;
+	for (int i = 0; i < n; i++)
+		total += (double)counts[i];
+	for (int i = 0; i < n; i++)
+		if (counts[i]) {
+			double q = (double)counts[i] / total;
+			h -= q * log(q);
+			used++;
+		}
+	l->usage = used / n;
+	l->perplexity = total > 0 ? exp(h) : 0;
+}
+
+static void means(vq_trainer *t, const sums *s, vq_losses *l)
+{
+	l->recon = s->recon / ((double)s->pixels * t->info.channels);
+	l->commit = s->commit / (s->positions * t->info.level[0].dim);
+	l->loss = t->c->reconstruction_loss_weight * l->recon + t->c->commitment_cost * l->commit;
+	l->cells = s->cells;
+	l->pixels = s->pixels;
+}
+
+/* --- validation ---------------------------------------------------------------------------------------------------- */
+
+typedef struct { double psnr, ssim; int n, n_ssim; vq_score_work work; double *x, *y; size_t cap; } quality;
+
+static vq_status score_item(vq_trainer *t, const float *in, const float *out, vq_rect v, quality *q)
+{
+	size_t n = (size_t)v.h * (size_t)v.w, ch = (size_t)t->info.channels;
+	if (q->cap < n) {
+		free(q->x);
+		q->x = vq_malloc(2 * n * sizeof *q->x);
+		q->cap = q->x ? n : 0;
+		if (!q->x)
+			return VQ_ENOMEM;
+	}
+	q->y = q->x + q->cap;
+	for (size_t k = 0; k < ch; k++) {
+		double e = 0, whole, inside;
+		for (int y = 0; y < v.h; y++)
+			for (int x = 0; x < v.w; x++) {
+				size_t at = (((size_t)v.n * (size_t)t->sheet.h + (size_t)(v.y + y)) * (size_t)t->sheet.w + (size_t)(v.x + x)) * ch + k;
+				size_t i = (size_t)y * (size_t)v.w + (size_t)x;
+				q->x[i] = (double)in[at];
+				q->y[i] = fmin(fmax((double)out[at], -1), 1);
+				e += (q->x[i] - q->y[i]) * (q->x[i] - q->y[i]);
+			}
+		q->psnr += 10 * log10(4 / fmax(e / (double)n, VQ_MSE_FLOOR));
+		q->n++;
+		if (q->n_ssim < SSIM_CELLS && vq_ssim(&q->work, q->x, q->y, NULL, v.h, v.w, 2, &whole, &inside) == VQ_OK && isfinite(whole)) {
+			q->ssim += whole;
+			q->n_ssim++;
+		}
+	}
+	return VQ_OK;
+}
+
+static vq_status validate(vq_trainer *t, vq_losses *l)
+{
+	vq_sampler s;
+	vq_batch *b = t->batches;
+	quality q = {0};
+	sums sum = {0};
+	uint64_t *counts = vq_calloc((size_t)t->info.level[0].size, sizeof *counts);
+	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
+	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN };
+	if (st < 0) {
+		free(counts);
+		return st;
+	}
+	s.at = 0;
+	while (st == VQ_OK && (s.at < s.n || s.waiting)) {
+		vq_step step = {0};
+		if ((st = vq_batch_draw(&s, &t->o.calls, &t->sheet, 0, b)) < 0 ||
+		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step)) < 0)
+			break;
+		add_losses(t, b, &step, &sum);
+		tally_codes(t, &t->eval, b, counts);
+		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
+		for (int i = 0; i < b->items && st == VQ_OK; i++)
+			st = score_item(t, in, out, b->place[i].valid, &q);
+	}
+	if (st == VQ_OK && sum.cells) {
+		means(t, &sum, l);
+		l->psnr = q.psnr / q.n;
+		l->ssim = q.n_ssim ? q.ssim / q.n_ssim : NAN;
+		usage_of(counts, t->info.level[0].size, l);
+	}
+	free(q.x);
+	vq_score_work_free(&q.work);
+	free(counts);
+	vq_sampler_free(&s);
+	return st;
+}
+
+/* Runs fn with the averaged weights in place of the live ones. */
+static vq_status with_mean(vq_trainer *t, vq_losses *l)
+{
+	size_t n = t->params.sizes[1];
+	if (t->c->weight_average <= 0)
+		return validate(t, l);
+	float *live = vq_malloc(2 * n * sizeof *live);
+	if (!live)
+		return VQ_ENOMEM;
+	vq_status s = t->b->store_read(t->store, VQ_BUF_PARAM, 0, n, live);
+	if (s == VQ_OK && (s = t->b->store_read(t->store, VQ_BUF_MEAN, 0, n, live + n)) == VQ_OK &&
+	    (s = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, live + n)) == VQ_OK) {
+		s = validate(t, l);
+		vq_status back = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, live);
+		s = s < 0 ? s : back;
+	}
+	free(live);
+	return s;
+}
+
+vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
+{
+	vq_cell c;
+	vq_step step = {0};
+	vq_batch *b = t->batches;
+	VQ_TRY(t->o.calls.size(t->o.calls.ctx, cell, &c));
+	b->items = 1;
+	b->cell[0] = cell;
+	b->turn[0] = 0;
+	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
+	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
+	VQ_TRY(trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step));
+	const float *y = t->b->plan_host(t->eval.plan, t->eval.io.output);
+	size_t ch = (size_t)t->info.channels;
+	for (size_t k = 0; k < ch; k++)
+		for (size_t i = 0; i < (size_t)c.h; i++)
+			for (size_t j = 0; j < (size_t)c.w; j++)
+				*out++ = y[(i * (size_t)t->sheet.w + j) * ch + k];
+	return VQ_OK;
+}
+
+/* --- the run ------------------------------------------------------------------------------------------------------- */
+
+/* How much of the run is over, by whichever bound is nearest. Time that the last validation and save take is kept back. */
+static double fraction(const vq_trainer *t)
+{
+	const vq_config *c = t->c;
+	double f = 0, now = vq_seconds() - t->o.started;
+	if (c->max_steps > 0)
+		f = fmax(f, (double)t->step / (double)c->max_steps);
+	if (c->epochs > 0)
+		f = fmax(f, ((double)t->epoch + (double)t->sampler.at / VQ_MAX(t->sampler.n, 1u)) / (double)c->epochs);
+	if (c->max_seconds > 0)
+		f = fmax(f, now / (c->max_seconds - fmin(1.5 * t->closing + .02 * c->max_seconds, c->max_seconds / 2)));
+	return f;
+}
+
+static vq_status one_step(vq_trainer *t, epoch_state *e)
+{
+	const vq_config *c = t->c;
+	double pixels = 0, positions = 0;
+	int parts = 0;
+	vq_step step = {0};
+	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
+		VQ_TRY(vq_batch_draw(&t->sampler, &t->o.calls, &t->sheet, t->augment, &t->batches[parts]));
+		pixels += (double)t->batches[parts].pixels;
+		count_positions(t, &t->batches[parts], &positions);
+	}
+	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
+	for (int i = 0; i < parts; i++) {
+		bool last = i == parts - 1;
+		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD | (last ? VQ_UPDATE : 0u), pixels, positions, &step));
+		if (!isfinite(step.scalar[VQ_S_RECON]) || !isfinite(step.scalar[VQ_S_COMMIT])) {
+			int bad = t->b->plan_first_bad(t->train.plan);
+			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite (first in operation %d, %s)", (long long)t->step, bad,
+				bad < 0 ? "none" : vq_op_name(t->train.g.node[bad].op));
+		}
+		add_losses(t, &t->batches[i], &step, &e->sum);
+		tally_codes(t, &t->train, &t->batches[i], t->counts);
+	}
+	t->pixels += (uint64_t)pixels;
+	e->norm += step.scalar[VQ_S_NORM];
+	e->steps++;
+	e->lr = (double)step.lr;
+	t->step++;
+	if (c->weight_average > 0)
+		VQ_TRY(t->b->store_average(t->store, (float)fmin(c->weight_average, (double)t->step / (double)(t->step + 9))));
+	if (c->codebook_update == VQ_UPDATE_EMA && c->revive_threshold > 0 && t->step % c->revive_every == 0 && t->fraction < c->revive_until)
+		VQ_TRY(trainer_revive(t, &t->batches[parts - 1], &e->revived));
+	return VQ_OK;
+}
+
+static bool report_step(vq_trainer *t, const epoch_state *e)
+{
+	vq_losses l = {0};
+	means(t, &e->sum, &l);
+	usage_of(t->counts, t->info.level[0].size, &l);
+	double s = vq_seconds() - e->began;
+	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->sum.cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
+	return t->o.calls.step && t->o.calls.step(t->o.calls.ctx, &p);
+}
+
+/* True when the run is over. */
+static bool over(vq_trainer *t)
+{
+	t->fraction = fraction(t);
+	return t->stopped || t->fraction >= 1;
+}
+
+static vq_status end_epoch(vq_trainer *t, epoch_state *e, bool last)
+{
+	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .lr = e->lr, .grad_norm = e->steps ? e->norm / e->steps : 0, .revived = e->revived };
+	double began = vq_seconds();
+	means(t, &e->sum, &r.train);
+	r.train.psnr = r.train.ssim = NAN;
+	usage_of(t->counts, t->info.level[0].size, &r.train);
+	VQ_TRY(with_mean(t, &r.val));
+	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
+	r.best = judged < t->best;
+	if (r.best) {
+		t->best = judged;
+		t->stale = 0;
+	} else {
+		t->stale++;
+	}
+	vq_plateau_epoch(&t->plateau, t->c, judged);
+	if (t->c->use_early_stopping && t->stale >= t->c->early_stopping_patience)
+		t->stopped = last = true;
+	r.last = last;
+	r.seconds = vq_seconds() - t->o.started;
+	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
+	t->closing = vq_seconds() - began;
+	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
+	return VQ_OK;
+}
+
+vq_status vq_trainer_run(vq_trainer *t)
+{
+	if (!t->started_codebook)
+		VQ_TRY(trainer_start_codebook(t));
+	bool done = over(t);
+	while (!done) {
+		epoch_state e = { .began = vq_seconds() };
+		vq_sampler_epoch(&t->sampler);
+		while (!vq_sampler_done(&t->sampler) && !done) {
+			VQ_TRY(one_step(t, &e));
+			t->stopped |= report_step(t, &e);
+			done = over(t);
+		}
+		t->epoch++;
+		done = over(t);
+		VQ_TRY(end_epoch(t, &e, done));
+		done |= t->stopped;
+	}
+	return VQ_OK;
+}
+
+char *vq_trainer_profile(const vq_trainer *t)
+{
+	const double *s = t->b->plan_seconds(t->train.plan);
+	double by[VQ_OPS] = {0}, total = 0;
+	int count[VQ_OPS] = {0};
+	for (int i = 0; s && i < t->train.g.nn; i++) {
+		by[t->train.g.node[i].op] += s[i];
+		count[t->train.g.node[i].op]++;
+		total += s[i];
+	}
+	vq_buf b = {0};
+	for (;;) {
+		int top = -1;
+		for (int i = 0; i < VQ_OPS; i++)
+			if (count[i] && (top < 0 || by[i] > by[top]))
+				top = i;
+		if (top < 0 || vq_buf_fmt(&b, "%-16s %4d nodes %9.3f s %5.1f %%\n", vq_op_name((vq_op)top), count[top], by[top], total > 0 ? 100 * by[top] / total : 0) < 0)
+			break;
+		count[top] = 0;
+	}
+	return b.data;
+}

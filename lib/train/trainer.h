@@ -1,0 +1,80 @@
+/* trainer: the loop that turns cells into a model. It reads and writes no files: cells come from, and results go to, callbacks.
+ *
+ * A step draws cells, packs them on canvases and runs the plan. One seed, one number of threads, one machine: one result, bit for
+ * bit, when the run is bounded by steps or epochs. */
+#ifndef VQ_TRAINER_H
+#define VQ_TRAINER_H
+
+#include "lib/model/model.h"
+#include "lib/train/schedule.h"
+
+/* A cell at its extent. pixels [C,h,w] f32; h and w are multiples of the model's multiple; the true pixels are the rectangle
+ * top, left, th, tw; mask [h,w] (1 this cell) or NULL. Valid until the next call of the source. */
+typedef struct {
+	const float *pixels;
+	const uint8_t *mask;
+	int h, w, top, left, th, tw;
+} vq_cell;
+
+typedef struct {
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
+	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
+	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
+	uint64_t cells, pixels;
+} vq_losses;
+
+typedef struct {
+	int64_t epoch, step;    /* finished */
+	double seconds;         /* since the run began, resumed parts included */
+	uint64_t pixels;        /* true pixels seen so far */
+	vq_losses train, val;
+	double lr, grad_norm;   /* lr of the last step; mean norm before clipping */
+	int64_t revived;
+	bool best;              /* the lowest validation loss so far */
+	bool last;
+} vq_epoch;
+
+typedef struct {
+	int64_t epoch, step;
+	double seconds, fraction, cells_per_second, lr;
+	double loss, recon, commit, usage; /* running */
+} vq_progress;
+
+typedef struct vq_trainer vq_trainer;
+
+typedef struct {
+	void *ctx;
+	/* Cell i's extent and true size, without its pixels. */
+	vq_status (*size)(void *ctx, uint32_t i, vq_cell *cell);
+	vq_status (*cell)(void *ctx, uint32_t i, vq_cell *cell);
+	/* After every epoch. Read the model with vq_trainer_read. */
+	vq_status (*epoch)(void *ctx, vq_trainer *t, const vq_epoch *e);
+	/* After every step; true stops the run after it (an epoch with last set is still reported). */
+	bool (*step)(void *ctx, const vq_progress *p);
+} vq_train_calls;
+
+typedef struct {
+	const vq_config *config;
+	int channels;
+	vq_backend *backend;
+	const uint32_t *train, *val; /* cells, by number */
+	uint32_t n_train, n_val;
+	double started;         /* vq_seconds() of when the run began: max_seconds counts from here */
+	vq_train_calls calls;
+} vq_trainer_options;
+
+vq_status vq_trainer_make(vq_trainer **t, const vq_trainer_options *o);
+const vq_params *vq_trainer_params(const vq_trainer *t);
+/* Parameters to start from instead of fresh ones (both buffers whole). A codebook given so is not started from data. */
+vq_status vq_trainer_load(vq_trainer *t, const float *state, const float *param);
+/* The current ones; averaged weights where the configuration asks for them. */
+vq_status vq_trainer_read(vq_trainer *t, float *state, float *param);
+/* Trains until a bound is reached or a callback stops it. VQ_EBACKEND with a message when a loss is not finite. */
+vq_status vq_trainer_run(vq_trainer *t);
+/* The model's reconstruction of one cell, [C,h,w] at its extent. */
+vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out);
+/* One line an operation: name, calls' seconds, share; caller frees. */
+char *vq_trainer_profile(const vq_trainer *t);
+void vq_trainer_free(vq_trainer *t);
+
+#endif
