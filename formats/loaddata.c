@@ -22,7 +22,7 @@ typedef struct {
 	vq_fields *l;
 	vq_csv *csv;
 	const vq_loaddata_rules *rules;
-	const char *dir;      /* what relative paths start with */
+	const char *dir;      /* what relative paths start with; NULL: nothing */
 	column_set image[SETS_MAX], object[SETS_MAX];
 	int images, objects, chosen; /* chosen: of object, or -1 */
 	const char **key;     /* Metadata_ columns */
@@ -75,7 +75,8 @@ static char *resolve(table *t, char *given, const char **why)
 	if (!path)
 		return NULL;
 	if (is_drive(path) || !strncmp(path, "\\\\", 2)) {
-		*why = vq_fields_format(t->l, "%s: a path of another system; say with --path-map 'OLD=NEW' where it is here", path);
+		if (!*why)
+			*why = vq_fields_format(t->l, "%s: a path of another system; say with --path-map 'OLD=NEW' where it is here", path);
 		return *why ? path : NULL;
 	}
 	if (!strchr(path, '/') && strchr(path, '\\')) {
@@ -87,7 +88,7 @@ static char *resolve(table *t, char *given, const char **why)
 	}
 	if (path[0] == '/')
 		return path;
-	return vq_fields_format(t->l, "%s/%s", t->dir, path);
+	return t->dir ? vq_fields_format(t->l, "%s/%s", t->dir, path) : path;
 }
 
 static int hex(char c)
@@ -100,10 +101,9 @@ static char *path_of_url(table *t, const char *url, const char **why)
 {
 	const char *colon = strstr(url, "://");
 	if (strncmp(url, "file:", 5)) {
-		if (!colon)
-			return vq_arena_str(&t->l->arena, url);
-		*why = vq_fields_format(t->l, "%s: only file: URLs are read", url);
-		return *why ? vq_arena_str(&t->l->arena, url) : NULL;
+		if (colon && !*why)
+			*why = vq_fields_format(t->l, "%s: only file: URLs are read", url);
+		return colon && !*why ? NULL : vq_arena_str(&t->l->arena, url);
 	}
 	const char *p = url + 5;
 	if (!strncmp(p, "//localhost/", 12))
@@ -412,14 +412,15 @@ static vq_status read_row(table *t)
 static vq_status read_table(table *t, const char *path)
 {
 	const vq_loaddata_rules *r = t->rules;
-	const char *end = strrchr(path, '/');
-	t->dir = r->root ? r->root : !end ? "." : end == path ? "" : vq_fields_format(t->l, "%.*s", (int)(end - path), path);
-	if (!t->dir)
-		return VQ_ENOMEM;
-	if (r->root && r->root[0] && !strcmp(r->root + strlen(r->root) - 1, "/")) /* "DIR/" */
-		t->dir = vq_fields_format(t->l, "%.*s", (int)strlen(r->root) - 1, r->root);
-	if (!t->dir)
-		return VQ_ENOMEM;
+	const char *from = r->root ? r->root : path, *end = strrchr(path, '/');
+	size_t n = r->root ? strlen(r->root) : end ? (size_t)(end - path) : 0;
+	while (r->root && n && from[n - 1] == '/')
+		n--;
+	if (r->root || end) {
+		t->dir = vq_fields_format(t->l, "%.*s", (int)n, from);
+		if (!t->dir)
+			return VQ_ENOMEM;
+	}
 	VQ_TRY(sort_columns(t));
 	if (!t->images)
 		return vq_fail(VQ_EFORMAT, "%s: no column FileName_... or URL_... that names images", vq_csv_path(t->csv));

@@ -71,6 +71,7 @@ static void swap_bytes(unsigned char *p, size_t n, size_t size)
 
 static vq_status read_plane(const char *path, const vq_buf *file, const npy_header *head, size_t data, vq_tensor *out)
 {
+	const int64_t shape[2] = { head->h, head->w };
 	vq_tensor raw = { .dtype = head->dtype, .ndim = 2, .shape = { head->h, head->w } }, f32 = { 0 };
 	size_t n, bytes;
 	vq_status s;
@@ -78,7 +79,7 @@ static vq_status read_plane(const char *path, const vq_buf *file, const npy_head
 	VQ_TRY(vq_tensor_bytes(&raw, &bytes));
 	if (bytes > file->len - data)
 		return vq_fail(VQ_ETRUNC, "%s: ends before its %lldx%lld values", path, (long long)head->h, (long long)head->w);
-	VQ_TRY(vq_tensor_make(&raw, head->dtype, 2, raw.shape));
+	VQ_TRY(vq_tensor_make(&raw, head->dtype, 2, shape));
 	memcpy(raw.data, file->data + data, bytes);
 	if (head->swap)
 		swap_bytes(raw.data, n, vq_dtype_size(head->dtype));
@@ -88,7 +89,7 @@ static vq_status read_plane(const char *path, const vq_buf *file, const npy_head
 		f32 = (vq_tensor){ 0 };
 		goto done;
 	}
-	VQ_TRY_GOTO(s, vq_tensor_make(out, VQ_F32, 2, raw.shape), done);
+	VQ_TRY_GOTO(s, vq_tensor_make(out, VQ_F32, 2, shape), done);
 	for (int64_t y = 0; y < head->h; y++)
 		for (int64_t x = 0; x < head->w; x++)
 			((float *)out->data)[y * head->w + x] = ((float *)f32.data)[x * head->h + y];

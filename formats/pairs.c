@@ -12,15 +12,14 @@
 typedef struct { uint64_t *hash, *place; size_t cap; } id_map;
 
 struct vq_pairs {
-	vqt_reader *in, *lockstep;
-	vqt_file *file;
+	vqt_reader *in, *ref;
 	char *reference;
-	bool subset;
-	uint64_t next;       /* reference records passed, while the orders agree */
+	bool subset, regular;
 	uint64_t matched;
-	bool out_of_step;
+	vqt_file *file;      /* once out of step, as all below */
+	uint64_t count;      /* records of the reference */
 	id_map map;
-	unsigned char *seen; /* a bit a reference record, once out of step */
+	unsigned char *seen; /* a bit a reference record */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -54,11 +53,11 @@ static vq_status check_channels(const vq_pairs *p)
 static vq_status open_both(vq_pairs *p, const char *stream, const char *reference)
 {
 	struct stat st;
-	bool regular = reference && strcmp(reference, "-") && !stat(reference, &st) && S_ISREG(st.st_mode);
+	p->regular = reference && strcmp(reference, "-") && !stat(reference, &st) && S_ISREG(st.st_mode);
 	p->reference = vq_strdup(reference && strcmp(reference, "-") ? reference : "standard input");
 	if (!p->reference)
 		return VQ_ENOMEM;
-	VQ_TRY(regular ? vqt_file_open(&p->file, reference, NULL, NULL) : vqt_open(&p->lockstep, reference, NULL, NULL));
+	VQ_TRY(vqt_open(&p->ref, reference, NULL, NULL));
 	VQ_TRY(check_kind(vq_pairs_header(p, VQ_PAIR_REFERENCE), p->reference));
 	VQ_TRY(vqt_open(&p->in, stream, NULL, NULL));
 	VQ_TRY(check_kind(vqt_header(p->in), vqt_name(p->in)));
@@ -85,8 +84,8 @@ void vq_pairs_close(vq_pairs *p)
 		return;
 	if (p->in)
 		vqt_close(p->in);
-	if (p->lockstep)
-		vqt_close(p->lockstep);
+	if (p->ref)
+		vqt_close(p->ref);
 	if (p->file)
 		vqt_file_close(p->file);
 	free(p->map.hash);
@@ -98,57 +97,86 @@ void vq_pairs_close(vq_pairs *p)
 
 const cJSON *vq_pairs_header(const vq_pairs *p, vq_pair_side side)
 {
-	return side == VQ_PAIR_STREAM ? vqt_header(p->in) : p->file ? vqt_file_header(p->file) : vqt_header(p->lockstep);
+	return vqt_header(side == VQ_PAIR_STREAM ? p->in : p->ref);
 }
 
 const char *vq_pairs_name(const vq_pairs *p, vq_pair_side side) { return side == VQ_PAIR_STREAM ? vqt_name(p->in) : p->reference; }
 
 const char *vq_pairs_warning(const vq_pairs *p, vq_pair_side side)
 {
-	return side == VQ_PAIR_STREAM ? vqt_warning(p->in) : p->file ? vqt_file_warning(p->file) : vqt_warning(p->lockstep);
+	return vqt_warning(side == VQ_PAIR_STREAM ? p->in : p->ref);
 }
 
 /* --- a reference in another order ---------------------------------------------------------------------------------- */
 
-static vq_status map_make(vq_pairs *p)
+static vq_status map_grow(id_map *m)
 {
-	const uint64_t n = vqt_file_count(p->file);
-	size_t cap = 16;
-	while (cap < 2 * n)
-		cap *= 2;
-	p->map = (id_map){ vq_calloc(cap, sizeof(uint64_t)), vq_calloc(cap, sizeof(uint64_t)), cap };
-	p->seen = vq_calloc(n / 8 + 1, 1);
-	if (!p->map.hash || !p->map.place || !p->seen)
-		return VQ_ENOMEM;
-	for (uint64_t i = 0; i < n; i++) {
-		vqt_record r;
-		VQ_TRY(vqt_file_read(p->file, i, &r));
-		uint64_t hash = vq_xxh64_of(r.id, strlen(r.id), 0);
-		size_t at = hash & (cap - 1);
-		while (p->map.place[at])
-			at = (at + 1) & (cap - 1);
-		p->map.hash[at] = hash;
-		p->map.place[at] = i + 1;
-		vqt_record_free(&r);
+	id_map old = *m;
+	m->cap = old.cap ? 2 * old.cap : 64;
+	m->hash = vq_calloc(m->cap, sizeof *m->hash);
+	m->place = vq_calloc(m->cap, sizeof *m->place);
+	vq_status s = m->hash && m->place ? VQ_OK : VQ_ENOMEM;
+	for (size_t i = 0; s == VQ_OK && i < old.cap; i++) {
+		if (!old.place[i])
+			continue;
+		size_t at = old.hash[i] & (m->cap - 1);
+		while (m->place[at])
+			at = (at + 1) & (m->cap - 1);
+		m->hash[at] = old.hash[i];
+		m->place[at] = old.place[i];
 	}
-	for (uint64_t i = 0; i < p->next; i++)
-		p->seen[i / 8] |= (unsigned char)(1 << i % 8);
+	free(old.hash);
+	free(old.place);
+	return s;
+}
+
+static vq_status map_add(id_map *m, const char *id, uint64_t i)
+{
+	if (2 * i >= m->cap)
+		VQ_TRY(map_grow(m));
+	uint64_t hash = vq_xxh64_of(id, strlen(id), 0);
+	size_t at = hash & (m->cap - 1);
+	while (m->place[at])
+		at = (at + 1) & (m->cap - 1);
+	m->hash[at] = hash;
+	m->place[at] = i + 1;
 	return VQ_OK;
+}
+
+/* Finds all ids in one pass. What was matched so far is the reference's first `matched` records. */
+static vq_status leave_step(vq_pairs *p)
+{
+	vqt_reader *r;
+	vqt_record rec;
+	int got;
+	VQ_TRY(vqt_open(&r, p->reference, NULL, NULL));
+	while ((got = vqt_next(r, &rec)) > 0) {
+		got = map_add(&p->map, rec.id, p->count++);
+		vqt_record_free(&rec);
+		if (got < 0)
+			break;
+	}
+	vqt_close(r);
+	if (got < 0)
+		return got;
+	p->seen = vq_calloc(p->count / 8 + 1, 1);
+	if (!p->seen)
+		return VQ_ENOMEM;
+	for (uint64_t i = 0; i < p->matched; i++)
+		p->seen[i / 8] |= (unsigned char)(1 << i % 8);
+	return vqt_file_open(&p->file, p->reference, NULL, NULL);
 }
 
 static vq_status not_there(const vq_pairs *p, const char *id)
 {
-	return vq_fail(VQ_EINVAL, "record %s of %s is not in the reference %s", id, vqt_name(p->in), p->reference);
+	return vq_fail(VQ_EINVAL, "record %s of %s is not in the reference %s%s", id, vqt_name(p->in), p->reference,
+	               p->regular ? "" : ", or not in the stream's order (a reference in another order must be a file)");
 }
 
 static vq_status find(vq_pairs *p, const char *id, vqt_record *reference)
 {
-	if (!p->out_of_step) {
-		VQ_TRY(map_make(p));
-		p->out_of_step = true;
-	}
 	const uint64_t hash = vq_xxh64_of(id, strlen(id), 0);
-	for (size_t at = hash & (p->map.cap - 1); p->map.place[at]; at = (at + 1) & (p->map.cap - 1)) {
+	for (size_t at = hash & (p->map.cap - 1); p->map.cap && p->map.place[at]; at = (at + 1) & (p->map.cap - 1)) {
 		if (p->map.hash[at] != hash)
 			continue;
 		uint64_t i = p->map.place[at] - 1;
@@ -164,37 +192,24 @@ static vq_status find(vq_pairs *p, const char *id, vqt_record *reference)
 
 /* --- matching ------------------------------------------------------------------------------------------------------- */
 
-static vq_status match_file(vq_pairs *p, const char *id, vqt_record *reference)
-{
-	if (!p->out_of_step && p->next < vqt_file_count(p->file)) {
-		VQ_TRY(vqt_file_read(p->file, p->next, reference));
-		if (!strcmp(reference->id, id)) {
-			p->next++;
-			return VQ_OK;
-		}
-		vqt_record_free(reference);
-	}
-	return find(p, id, reference);
-}
-
-static vq_status match_lockstep(vq_pairs *p, const char *id, vqt_record *reference)
+static vq_status match(vq_pairs *p, const char *id, vqt_record *reference)
 {
 	int got;
-	while ((got = vqt_next(p->lockstep, reference)) > 0) {
+	if (p->file)
+		return find(p, id, reference);
+	while ((got = vqt_next(p->ref, reference)) > 0) {
 		if (!strcmp(reference->id, id))
 			return VQ_OK;
-		if (!p->subset) {
-			vq_status s = vq_fail(VQ_EINVAL, "record %s of %s stands where the reference %s has %s (a reference in another order must be a file)", id,
-			                      vqt_name(p->in), p->reference, reference->id);
-			vqt_record_free(reference);
-			return s;
-		}
 		vqt_record_free(reference);
+		if (p->regular || !p->subset)
+			break;
 	}
 	if (got < 0)
 		return got;
-	not_there(p, id);
-	return vq_fail(VQ_EINVAL, "%s, or not in the stream's order (then it must be a file)", vq_message());
+	if (!p->regular)
+		return not_there(p, id);
+	VQ_TRY(leave_step(p));
+	return find(p, id, reference);
 }
 
 static vq_status missing(const vq_pairs *p, const char *id, uint64_t more)
@@ -209,27 +224,26 @@ static vq_status missing(const vq_pairs *p, const char *id, uint64_t more)
 /* After the stream's last record: reference records that nothing matched. */
 static vq_status finish_file(vq_pairs *p)
 {
-	const uint64_t n = vqt_file_count(p->file);
-	if (p->subset || p->matched == n)
+	uint64_t first = 0;
+	if (p->subset || p->matched == p->count)
 		return VQ_OK;
-	uint64_t first = p->next;
-	while (p->out_of_step && first < n && p->seen[first / 8] >> first % 8 & 1)
+	while (p->seen[first / 8] >> first % 8 & 1)
 		first++;
 	vqt_record r;
 	VQ_TRY(vqt_file_read(p->file, first, &r));
-	vq_status s = missing(p, r.id, n - p->matched - 1);
+	vq_status s = missing(p, r.id, p->count - p->matched - 1);
 	vqt_record_free(&r);
 	return s;
 }
 
-/* Reads the pipe to its end in any case: its writer has not failed, and a truncated reference must be noticed. */
-static vq_status finish_lockstep(vq_pairs *p)
+/* Reads the reference to its end in any case: a pipe's writer has not failed, and a truncated reference must be noticed. */
+static vq_status finish_in_step(vq_pairs *p)
 {
 	vqt_record r;
 	char *first = NULL;
 	uint64_t n = 0;
 	int got;
-	while ((got = vqt_next(p->lockstep, &r)) > 0) {
+	while ((got = vqt_next(p->ref, &r)) > 0) {
 		if (!p->subset && !n++ && !(first = vq_strdup(r.id)))
 			got = VQ_ENOMEM;
 		vqt_record_free(&r);
@@ -250,8 +264,8 @@ int vq_pairs_next(vq_pairs *p, vqt_record *image, vqt_record *reference)
 	if (!got && !p->matched)
 		return vq_fail(VQ_EINVAL, "%s holds no record", vqt_name(p->in));
 	if (!got)
-		return p->file ? finish_file(p) : finish_lockstep(p);
-	vq_status s = p->file ? match_file(p, image->id, reference) : match_lockstep(p, image->id, reference);
+		return p->file ? finish_file(p) : finish_in_step(p);
+	vq_status s = match(p, image->id, reference);
 	if (s < 0) {
 		vqt_record_free(image);
 		return s;

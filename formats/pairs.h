@@ -1,7 +1,7 @@
 /* pairs: a stream of samples beside its reference, record by record, matched by id.
  *
  * The stream is read once, in its own order. A reference that is a regular file may have any order: as long as both agree it
- * is read straight through, and the first id that is out of step costs one pass over the reference to find every id (16 to 32
+ * is read straight through, and the first id that is out of step costs one more pass over the reference to find every id (32 to 64
  * bytes an id from then on). A reference that is a pipe must have the stream's order. Otherwise memory is O(one record) a side. */
 #ifndef VQ_PAIRS_H
 #define VQ_PAIRS_H

@@ -60,7 +60,8 @@ void vqt_version(const vqt_reader *r, int *major, int *minor); /* of the first s
 const char *vqt_warning(const vqt_reader *r);
 void vqt_close(vqt_reader *r);
 
-/* Random access to a file: from its index, or by one pass over it when there is none. Safe from several threads. */
+/* Random access to a file: from its index, or by one pass over it when there is none. Joined streams are passed over once as well,
+ * to find an id that occurs twice. Reading is safe from several threads. */
 typedef struct vqt_file vqt_file;
 vq_status vqt_file_open(vqt_file **f, const char *path, const char *kinds, const vqt_limits *limits);
 const cJSON *vqt_file_header(const vqt_file *f);

@@ -163,6 +163,21 @@ static vq_status read_through(vqt_file *f, const char *path, const char *kinds, 
 	return got;
 }
 
+/* A writer sees to it that no id occurs twice in a segment; where segments were joined, only reading them tells. */
+static vq_status check_ids(const vqt_file *f, const char *path, const vqt_limits *limits)
+{
+	vqt_reader *r;
+	vqt_record rec;
+	int got;
+	if (f->segments.n < 2)
+		return VQ_OK;
+	VQ_TRY(vqt_open(&r, path, NULL, limits));
+	while ((got = vqt_next(r, &rec)) > 0)
+		vqt_record_free(&rec);
+	vqt_close(r);
+	return got;
+}
+
 vq_status vqt_file_open(vqt_file **out, const char *path, const char *kinds, const vqt_limits *limits)
 {
 	uint64_t bytes;
@@ -187,8 +202,11 @@ vq_status vqt_file_open(vqt_file **out, const char *path, const char *kinds, con
 		}
 		forget(f);
 		s = read_through(f, path, kinds, limits);
-	} else if (s == VQ_OK && (s = vqt_check_kind(vqt_header_kind(f->header), kinds)) < 0) {
-		vq_context(s, "%s", path);
+	} else if (s == VQ_OK) {
+		if ((s = vqt_check_kind(vqt_header_kind(f->header), kinds)) < 0)
+			vq_context(s, "%s", path);
+		else
+			s = check_ids(f, path, limits);
 	}
 	if (s < 0)
 		goto fail;

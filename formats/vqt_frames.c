@@ -240,8 +240,8 @@ void vqt_frames_close(vqt_frames *p)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
-	if (!p->failed && p->head < p->tail) /* an abort: what is not written yet stays so */
-		keep_failure(p, vq_fail(VQ_EINTR, "stopped"));
+	if (!p->failed && p->head < p->tail) /* an abort: what is not written yet stays so. The caller's message is left alone. */
+		p->failed = VQ_EINTR;
 	pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	for (int i = 0; i < p->running; i++)

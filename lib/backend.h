@@ -59,19 +59,19 @@ typedef enum {
 	VQ_OP_DECONV_DATA,
 	VQ_OP_DECONV_WEIGHT,
 	VQ_OP_ACT,         /* x -> y */
-	VQ_OP_ACT_BWD,     /* x y dy -> dx                accumulate: dx += */
+	VQ_OP_ACT_BWD,     /* x|- y dy -> dx              relu, leaky: by y's sign; silu, gelu: by x. accumulate: dx += */
 	VQ_OP_ADD,         /* a b -> y                    y may be a */
 	VQ_OP_CLEAR,       /* x -> x                      zero outside the extents, in place */
 	VQ_OP_CAST,        /* x -> y                      other dtype */
 	VQ_OP_NORM,        /* x gamma beta mean var res|- -> y save    masked batch norm, then + res, then act; save [2,c] mean and 1/std */
-	VQ_OP_NORM_BWD,    /* x y dy gamma save res? -> dx dgamma dbeta dres|- */
+	VQ_OP_NORM_BWD,    /* x y dy gamma save res|- -> dx dgamma dbeta dres|- */
 	VQ_OP_LINEAR,      /* x w b|- -> y                x [n,1,1,i], w [o,i] */
 	VQ_OP_LINEAR_DATA,
 	VQ_OP_LINEAR_WEIGHT,
 	VQ_OP_FLATTEN,     /* x [n,h,w,c] -> y [n,1,1,c*h*w], order c,h,w as PyTorch's flatten of NCHW */
 	VQ_OP_UNFLATTEN,   /* and back */
 	VQ_OP_POOL,        /* x -> y [items,p,p,c]        adaptive average over each item's extent */
-	VQ_OP_POOL_BWD,    /* dy -> dx                    accumulate: dx += */
+	VQ_OP_POOL_BWD,    /* dy -> dx */
 	VQ_OP_RESIZE,      /* x -> y                      bilinear, align_corners=false, extent to extent */
 	VQ_OP_RESIZE_BWD,
 	VQ_OP_ATTENTION,   /* q k v -> o                  softmax over the valid positions of the item, no scaling */
@@ -82,8 +82,8 @@ typedef enum {
 	VQ_OP_DROPOUT_BWD, /* dy -> dx */
 	VQ_OP_QUANTIZE,    /* z codebook -> q codes       nearest row, lowest index on ties; scalar: sum |z-e|^2 over valid positions */
 	VQ_OP_LOOKUP,      /* codes codebook -> q         the rows of codes; zero where the code is negative */
-	VQ_OP_QUANTIZE_BWD,/* z q dq|- -> dz              straight-through + commitment: dz = dq + scale * 2 beta (z - e) at valid positions */
-	VQ_OP_CODEBOOK_BWD,/* z q codes -> dcodebook      gradient of |sg(z) - e|^2, for codebooks trained by gradient */
+	VQ_OP_QUANTIZE_BWD,/* z codebook dq|- codes -> dz straight-through + commitment: dz = dq + scale * 2 beta (z - e) at valid positions */
+	VQ_OP_CODEBOOK_BWD,/* z codebook codes dq|- -> dcodebook   gradient of |sg(z) - e|^2, and dq; for codebooks trained by gradient */
 	VQ_OP_EMA_SUM,     /* z codes -> counts sums      adds this run's assignments (valid positions) to the sums of the step */
 	VQ_OP_EMA_UPDATE,  /* counts sums n m codebook    once a step: decay, add, codebook = m / smoothed n; clears counts and sums */
 	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation) */
@@ -180,6 +180,8 @@ struct vq_backend {
 	int (*plan_first_bad)(vq_plan *);
 	/* Seconds a node since the plan was made (profile), NULL when not measured. */
 	const double *(*plan_seconds)(const vq_plan *);
+	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */
+	const char *(*plan_impl)(const vq_plan *, int node);
 	void (*close)(vq_backend *);
 };
 

@@ -41,7 +41,13 @@ renders() {
 operands() {
     tr -s '[]()|" \n' '\n' | awk '/^-/ { skip = 1; next } /^[A-Z][A-Z0-9_]*(\.\.\.)?$/ && !skip { sub(/\.\.\.$/, ""); print } NF { skip = 0 }' | sort -u | tr '\n' ' '
 }
-synopsis() { sed -n '/^\.SH "\{0,1\}SYNOPSIS/,/^\.SH "\{0,1\}DESCRIPTION/p' "$(page "$1")" | sed -E '/^\.(SH|PP|br|nf|fi|P$)/d; s/^\.[A-Z]{1,2} //; s/\\f[BIRP]//g; s/\\-/-/g; s/\\&//g'; }
+# A macro of two fonts joins its arguments; blanks stay where they are quoted.
+synopsis() {
+    sed -n '/^\.SH "\{0,1\}SYNOPSIS/,/^\.SH "\{0,1\}DESCRIPTION/p' "$(page "$1")" | awk '
+    /^\.(SH|PP|P|br|nf|fi)/ { next }
+    /^\.(BR|RB|BI|IB|IR|RI) / { n = split(substr($0, 5), part, "\""); line = ""; for (i = 1; i <= n; i++) { if (i % 2) gsub(/ /, "", part[i]); line = line part[i] } $0 = line }
+    { sub(/^\.[A-Z]+ /, ""); gsub(/\\f[BIRP]|\\&/, ""); gsub(/\\-/, "-"); print }'
+}
 usage() { "$1" --help | sed -n '/^usage: /,/^$/p' | sed 's/^usage: //'; }
 same_operands() { same "$(usage "$1" | operands)" "$(synopsis "$1" | operands)"; }
 @test "usage and SYNOPSIS name the same operands" { each same_operands; }

@@ -49,20 +49,25 @@ golden() { cp "$ROOT/tests/golden/$1" .; }
     ok bash -c 'zstd -dcq v1-samples.vqt | vq-info --json -'
     same "$(json .stdout records)" 5
     same "$(json .stdout complete)" true
+    golden v1-empty.vqt
+    cat v1-samples.vqt v1-empty.vqt >mixed.vqt
+    fails 1 vq-info --json mixed.vqt
+    has "$err" "streams of different kinds were joined: first samples, then empty"
+    same "$(json .stdout records)" 5
+}
+
+@test "the chain of commands, through a pipe, cat and zstd" {
     vq-synth -n 3 --max-size 40 --seed 1 --channels 1 >a.vqt
-    vq-info --records a.vqt | cut -f 1 | grep '#' >a.ids
-    same "$(wc -l <a.ids)" 3
-    vq-pad --zero --multiple 1 <a.vqt | vq-pad --remove >b.vqt
+    vq-pad --zero --multiple 8 <a.vqt | vq-pad --remove >b.vqt
     ok vq-info --json b.vqt
     same "$(json .stdout 'chain.#')" 3
+    same "$(json .stdout chain.0.tool)" vq-synth
     same "$(json .stdout chain.1.args.0)" --zero
+    same "$(vq-info --records a.vqt | cut -f 1 | grep '#')" "$(vq-info --records b.vqt | cut -f 1 | grep '#')"
     zstd -tq a.vqt b.vqt
 }
 
 @test "a stream of no records" {
-    vq-synth -n 1 --max-size 40 | vq-batch --size 4 >one.vqt
-    ok vq-info --json one.vqt
-    same "$(json .stdout records)" 1
     golden v1-empty.vqt
     ok vq-info --json v1-empty.vqt
     same "$(json .stdout records)" 0

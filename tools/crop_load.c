@@ -76,11 +76,13 @@ static vq_status pick_planes(vq_image_file *f, const vq_field_file *file, const 
 	}
 	if (a->z > 1 && r->z == CROP_Z_UNSAID)
 		return vq_fail(VQ_EUNSUP, "%s: %d z-planes; choose with --z max or --z N", path, a->z);
-	if (r->z > 0 && r->z > a->z)
+	if (labels && a->z == 1) /* one label image for all planes */
+		return VQ_OK;
+	if (r->z > a->z)
 		return vq_fail(VQ_EINVAL, "%s: --z %d of %d z-plane%s", path, r->z, a->z, a->z > 1 ? "s" : "");
 	if (r->z > 0)
 		pick->z = r->z - 1;
-	if (r->z == CROP_Z_MAX && labels && a->z > 1)
+	if (r->z == CROP_Z_MAX && labels)
 		return vq_fail(VQ_EUNSUP, "%s: labels in %d z-planes have no maximum; choose with --z N", path, a->z);
 	if (r->z == CROP_Z_MAX)
 		*deep = a->z;

@@ -261,11 +261,14 @@ static vq_description describe_tensors(const char *path)
 	if ((d.status = vq_st_open(&st, path)) < 0)
 		return d;
 	const cJSON *meta = vq_st_metadata(st);
-	const char *kind = vq_st_meta(st, "kind");
+	const char *format = vq_st_meta(st, "format"), *version = vq_st_meta(st, "version");
+	bool ours = format && !strncmp(format, "vq-", 3); /* vq-model, vq-checkpoint */
 	cJSON *tensors = tensors_json(st, dtypes, &parameters, &bytes);
 	d.json = cJSON_CreateObject();
 	cJSON_AddStringToObject(d.json, "file", path);
-	cJSON_AddStringToObject(d.json, "kind", kind ? kind : vq_st_meta(st, "config") ? "model" : "tensors");
+	cJSON_AddStringToObject(d.json, "kind", ours ? format + 3 : "tensors");
+	if (ours && version)
+		cJSON_AddStringToObject(d.json, "version", version);
 	cJSON_AddNumberToObject(d.json, "parameters", parameters);
 	cJSON_AddNumberToObject(d.json, "bytes", bytes);
 	cJSON_AddItemToObject(d.json, "dtype", dtypes[0] ? cJSON_CreateString(dtypes) : cJSON_CreateNull());

@@ -17,7 +17,8 @@ typedef struct {
  * record goes at once: id, bytes, then name, type and shape of each tensor, separated by tabs. The keys:
  *   streams      file kind version records [items] channels dtype height width tensors bytes chain complete [warning] [error], and
  *                further keys of the stream's header
- *   safetensors  file kind ("tensors", with a config "model", or what metadata.kind says) parameters bytes dtype tensors metadata complete */
+ *   safetensors  file kind ("model" or what else metadata.format says after "vq-"; of other programs "tensors") [version] parameters
+ *                bytes dtype tensors metadata complete */
 vq_description vq_describe(const char *path, bool list, FILE *lines);
 /* The same for people. Control characters in a file's own words come out as '?'. */
 void vq_describe_print(FILE *f, const cJSON *json);

@@ -221,45 +221,53 @@ vq_status vq_fit_add(vq_fit *f, const vqt_record *rec)
 	return s < 0 ? vq_context(s, "record %s", rec->id) : s;
 }
 
-static cJSON *texts(char **v, int n) { return cJSON_CreateStringArray((const char *const *)v, n); }
+static cJSON *texts(const char *const *v, int n) { return n ? cJSON_CreateStringArray(v, n) : cJSON_CreateArray(); }
 
 static vq_status append(cJSON *list, cJSON *item)
 {
-	if (item && cJSON_AddItemToArray(list, item))
+	if (item && list && cJSON_AddItemToArray(list, item))
 		return VQ_OK;
 	cJSON_Delete(item);
 	return vq_fail(VQ_ENOMEM, "out of memory for statistics");
 }
 
-static vq_status put_group(const vq_fit *f, const struct group *g, cJSON *o)
+/* A fresh list that belongs to o at once, so that a failure later frees it with o. */
+static cJSON *list_in(cJSON *o, const char *key)
 {
-	double mean[VQ_CHANNELS_MAX], std[VQ_CHANNELS_MAX], pixels[VQ_CHANNELS_MAX], v[PERCENTILES_MAX];
-	cJSON *exact = cJSON_CreateArray(), *values = cJSON_CreateArray(), *percentiles = cJSON_CreateObject();
-	vq_status s = exact && values && percentiles ? VQ_OK : vq_fail(VQ_ENOMEM, "out of memory for statistics");
-	for (int c = 0; s == VQ_OK && c < f->nchannels; c++) {
-		vq_tally_moments(g->tally[c], &mean[c], &std[c]);
-		pixels[c] = (double)vq_tally_count(g->tally[c]);
+	cJSON *list = cJSON_CreateArray();
+	return vq_json_set(o, key, list) == VQ_OK ? list : NULL;
+}
+
+static vq_status put_percentiles(const vq_fit *f, const struct group *g, cJSON *o)
+{
+	double v[PERCENTILES_MAX];
+	VQ_TRY(vq_json_set(o, "p", vq_json_doubles(f->p, f->np)));
+	cJSON *values = list_in(o, "values");
+	for (int c = 0; c < f->nchannels; c++) {
 		for (int i = 0; i < f->np; i++)
 			v[i] = vq_tally_percentile(g->tally[c], f->p[i]);
-		s = append(exact, cJSON_CreateBool(vq_tally_exact(g->tally[c])));
-		if (s == VQ_OK)
-			s = append(values, vq_json_doubles(v, f->np));
+		VQ_TRY(append(values, vq_json_doubles(v, f->np)));
 	}
-	if (s < 0) {
-		cJSON_Delete(exact);
-		cJSON_Delete(values);
-		cJSON_Delete(percentiles);
-		return s;
-	}
-	VQ_TRY(vq_json_set(o, "exact", exact)); /* the few items that a failure here leaves behind end with the tool */
-	VQ_TRY(vq_json_set(percentiles, "p", vq_json_doubles(f->p, f->np)));
-	VQ_TRY(vq_json_set(percentiles, "values", values));
-	VQ_TRY(vq_json_set(o, "group", texts(g->value, f->columns)));
+	return values ? VQ_OK : VQ_ENOMEM;
+}
+
+static vq_status put_group(const vq_fit *f, const struct group *g, cJSON *o)
+{
+	double mean[VQ_CHANNELS_MAX], std[VQ_CHANNELS_MAX], pixels[VQ_CHANNELS_MAX];
+	VQ_TRY(vq_json_set(o, "group", texts((const char *const *)g->value, f->columns)));
 	VQ_TRY(vq_json_set(o, "records", cJSON_CreateNumber((double)g->records)));
+	cJSON *exact = list_in(o, "exact");
+	for (int c = 0; c < f->nchannels; c++) {
+		vq_tally_moments(g->tally[c], &mean[c], &std[c]);
+		pixels[c] = (double)vq_tally_count(g->tally[c]);
+		VQ_TRY(append(exact, cJSON_CreateBool(vq_tally_exact(g->tally[c]))));
+	}
 	VQ_TRY(vq_json_set(o, "pixels", vq_json_doubles(pixels, f->nchannels)));
 	VQ_TRY(vq_json_set(o, "mean", vq_json_doubles(mean, f->nchannels)));
 	VQ_TRY(vq_json_set(o, "std", vq_json_doubles(std, f->nchannels)));
-	return vq_json_set(o, "percentiles", percentiles);
+	cJSON *percentiles = cJSON_CreateObject();
+	VQ_TRY(vq_json_set(o, "percentiles", percentiles));
+	return put_percentiles(f, g, percentiles);
 }
 
 static vq_status put_all(const vq_fit *f, cJSON *o)
@@ -268,8 +276,8 @@ static vq_status put_all(const vq_fit *f, cJSON *o)
 	VQ_TRY(vq_json_set(o, "format", cJSON_CreateString("vq-stats")));
 	VQ_TRY(vq_json_set(o, "version", cJSON_CreateNumber(1)));
 	VQ_TRY(vq_json_set(o, "channels", cJSON_Duplicate(f->channels, true)));
-	VQ_TRY(vq_json_set(o, "group_by", texts(f->column, f->columns)));
-	VQ_TRY(vq_json_set(o, "where", cJSON_CreateStringArray(f->where, f->conditions)));
+	VQ_TRY(vq_json_set(o, "group_by", texts((const char *const *)f->column, f->columns)));
+	VQ_TRY(vq_json_set(o, "where", texts(f->where, f->conditions)));
 	VQ_TRY(vq_json_set(o, "groups", groups));
 	for (int i = 0; i < f->n; i++) {
 		cJSON *g = cJSON_CreateObject();

@@ -80,6 +80,8 @@ void vq_help_text(FILE *f, const vq_tool *tool, const vq_option *all)
 		free(copy);
 		line = line[n] ? line + n + 1 : NULL;
 	}
+	if (all->type != VQ_OPT_GROUP)
+		fputs("\nOptions:\n", f);
 	for (const vq_option *o = all; !vq_option_end(o); o++)
 		if (o->type == VQ_OPT_GROUP)
 			fprintf(f, "\n%s:\n", o->help);

@@ -21,7 +21,8 @@ static vq_status record_bounds(const vq_tensor *image, int64_t c, vq_window w, c
 	}
 }
 
-static vq_status bounds(const vqt_record *rec, const vq_tensor *image, int c, vq_window w, const vq_norm *how, const cJSON *from, double ab[2])
+/* from: the statistics of scope field or stats, whose channel `at` is the image's c; NULL: how->a and how->b hold them. */
+static vq_status bounds(const vq_tensor *image, int c, vq_window w, const vq_norm *how, const cJSON *from, int at, double ab[2])
 {
 	const double p[2] = { how->method == VQ_NORM_MINMAX ? 0 : how->percentiles[0], how->method == VQ_NORM_MINMAX ? 100 : how->percentiles[1] };
 	if (!strcmp(how->scope, "record") || how->method == VQ_NORM_NONE)
@@ -31,7 +32,7 @@ static vq_status bounds(const vqt_record *rec, const vq_tensor *image, int c, vq
 		ab[1] = how->b[c];
 		return VQ_OK;
 	}
-	return vq_stats_bounds(from, c, how->method == VQ_NORM_ZSCORE ? NULL : p, ab);
+	return vq_stats_bounds(from, at, how->method == VQ_NORM_ZSCORE ? NULL : p, ab);
 }
 
 /* The statistics that scope field or stats takes; *channel[c]: their index of the record's channel c. */
@@ -44,7 +45,7 @@ static vq_status find_stats(const vqt_record *rec, const vq_norm *how, vq_stats 
 		return VQ_OK;
 	if (!strcmp(how->scope, "field")) {
 		*from = cJSON_GetObjectItemCaseSensitive(rec->meta, "field_stats");
-		return *from ? VQ_OK : vq_fail(VQ_EINVAL, "it carries no field statistics (field_stats): vq-crop and vq-synth record them");
+		return *from ? VQ_OK : vq_fail(VQ_EINVAL, "it carries no field statistics (field_stats), which vq-crop records");
 	}
 	if (stats)
 		return vq_stats_find(stats, rec->meta, channels, from, channel);
@@ -78,17 +79,13 @@ static vq_status map_padding(vq_map m, const vq_tensor *image, int c, const vq_g
 	return VQ_OK;
 }
 
-static vq_status normalize_channel(const vqt_record *rec, const vq_tensor *image, int c, const vq_geom *g, const cJSON *from, int at,
-	vq_norm *n, vq_tensor *out)
+static vq_status normalize_channel(const vq_tensor *image, int c, const vq_geom *g, const cJSON *from, int at, vq_norm *n, vq_tensor *out)
 {
 	vq_window w = { g->top, g->left, g->h, g->w };
 	double ab[2] = { 0, 0 };
 	size_t lost = 0;
 	vq_map m;
-	if (from)
-		VQ_TRY(bounds(rec, image, at, w, n, from, ab));
-	else
-		VQ_TRY(bounds(rec, image, c, w, n, NULL, ab));
+	VQ_TRY(bounds(image, c, w, n, from, at, ab));
 	VQ_TRY(vq_map_make(&m, map_kind(n->method), ab[0], ab[1], n->clip));
 	VQ_TRY(vq_map_plane(m, image, c, w, out, &lost));
 	VQ_TRY(map_padding(m, image, c, g, out));
@@ -124,7 +121,7 @@ static vq_status normalize(vqt_record *rec, const vq_norm *how, vq_stats *stats,
 	VQ_TRY(find_stats(rec, how, stats, n->channels, &from, channel));
 	VQ_TRY(vq_tensor_make(out, VQ_F32, 3, image->shape));
 	for (int c = 0; c < n->channels; c++) {
-		vq_status s = normalize_channel(rec, image, c, &g, from, channel[c], n, out);
+		vq_status s = normalize_channel(image, c, &g, from, channel[c], n, out);
 		if (s < 0)
 			return vq_context(s, "channel %s", channel_name(rec->meta, c, buf));
 	}

@@ -113,20 +113,27 @@ static vq_status number(const cJSON *list, int c, const char *what, double *out)
 	return VQ_OK;
 }
 
-static vq_status stored_percentile(const cJSON *percentiles, int c, double want, double *out)
+static vq_status no_percentile(const cJSON *percentiles, double want)
 {
 	const cJSON *p;
 	vq_buf list = {0};
+	cJSON_ArrayForEach(p, get(percentiles, "p"))
+		vq_buf_fmt(&list, "%s%g", list.len ? " " : "", cJSON_IsNumber(p) ? p->valuedouble : NAN);
+	vq_fail(VQ_EINVAL, "percentile %g is not among those stored (%s)", want, list.len ? list.data : "none");
+	vq_buf_free(&list);
+	return VQ_EINVAL;
+}
+
+static vq_status stored_percentile(const cJSON *percentiles, int c, double want, double *out)
+{
+	const cJSON *p;
 	int i = 0;
 	cJSON_ArrayForEach(p, get(percentiles, "p")) {
 		if (cJSON_IsNumber(p) && fabs(p->valuedouble - want) < 1e-9)
 			return number(cJSON_GetArrayItem(get(percentiles, "values"), c), i, "percentile", out);
 		i++;
-		vq_buf_fmt(&list, "%s%g", list.len ? " " : "", cJSON_IsNumber(p) ? p->valuedouble : NAN);
 	}
-	vq_fail(VQ_EINVAL, "percentile %g is not among those stored: %s", want, list.len ? list.data : "none");
-	vq_buf_free(&list);
-	return VQ_EINVAL;
+	return no_percentile(percentiles, want);
 }
 
 vq_status vq_stats_bounds(const cJSON *group, int c, const double p[2], double out[2])
@@ -135,9 +142,6 @@ vq_status vq_stats_bounds(const cJSON *group, int c, const double p[2], double o
 		VQ_TRY(number(get(group, "mean"), c, "mean", out));
 		return number(get(group, "std"), c, "deviation", out + 1);
 	}
-	for (int i = 0; i < 2; i++) {
-		/* vq_buf in the failing path only: this runs for every record */
-		VQ_TRY(stored_percentile(get(group, "percentiles"), c, p[i], out + i));
-	}
-	return VQ_OK;
+	VQ_TRY(stored_percentile(get(group, "percentiles"), c, p[0], out));
+	return stored_percentile(get(group, "percentiles"), c, p[1], out + 1);
 }

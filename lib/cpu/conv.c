@@ -1,5 +1,6 @@
 /* Convolutions by oneDNN 2.x. A transposed convolution is a convolution with its roles swapped: its forward pass is the gradient by
  * data, its gradient by data a forward pass, and its weights [in,out,k,k] are the convolution's [out,in,k,k] as they are. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,6 +156,7 @@ vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	VQ_TRY(describe_conv(p, n, &r, &pd));
 	const char *impl = "";
 	dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
+	snprintf(c->impl, sizeof c->impl, "%s", impl);
 	vq_status s = cpu_dnnl(dnnl_primitive_create(&c->prim, pd), "primitive_create");
 	dnnl_memory_desc_t sd, dd, bd;
 	const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);

@@ -27,6 +27,7 @@ struct vq_store {
 typedef struct { size_t at, n, before; } cpu_run;
 typedef struct { cpu_run *r; int n, cap; size_t total; } cpu_runs;
 enum { CPU_EXTENT, CPU_VALID, CPU_GAP, CPU_RUNS };
+enum { CPU_THREADS_MAX = 64 };
 
 typedef struct cpu_node cpu_node;
 struct vq_plan {
@@ -65,6 +66,7 @@ struct cpu_node {
 	void *extra;            /* freed with free() */
 	dnnl_primitive_t back;  /* weight gradients: reorder into the flat buffer */
 	size_t bytes;           /* scratch */
+	char impl[48];          /* the library's name for what it chose */
 };
 
 void *cpu_at(const vq_plan *p, int value); /* NULL for -1 */

@@ -269,11 +269,11 @@ static vq_status find_runs(vq_plan *p)
 	for (int i = 0; i < p->g.ng; i++) {
 		const vq_grid *g = &p->g.grid[i];
 		size_t n = canvases(&p->g, i);
-		for (int j = 0; j < p->step->items; j++) {
+		for (int j = 0; j < p->step->items && n; j++) { /* no value lies on a grid that only leads to others */
 			const vq_place *at = &cpu_places(p, i)[j];
 			vq_rect r = at->extent;
 			if (r.n < 0 || (size_t)r.n >= n || r.y < 0 || r.x < 0 || r.y + r.h > g->h || r.x + r.w > g->w)
-				return n ? vq_fail(VQ_EINVAL, "item %d does not fit its canvas (%d x %d at %d, %d of %d x %d)", j, r.h, r.w, r.y, r.x, g->h, g->w) : VQ_OK;
+				return vq_fail(VQ_EINVAL, "item %d does not fit its canvas (%d x %d at %d, %d of %d x %d)", j, r.h, r.w, r.y, r.x, g->h, g->w);
 			VQ_TRY(rect_runs(p, i, &p->runs[i][CPU_EXTENT], r));
 			VQ_TRY(rect_runs(p, i, &p->runs[i][CPU_VALID], at->valid));
 		}
@@ -359,6 +359,7 @@ static int plan_first_bad(vq_plan *p)
 }
 
 static const double *plan_seconds(const vq_plan *p) { return p->seconds; }
+static const char *plan_impl(const vq_plan *p, int node) { return p->node[node].impl; }
 
 static void close_backend(vq_backend *b)
 {
@@ -382,6 +383,8 @@ static bool has_bf16(void)
 
 vq_status vq_cpu_open(vq_backend **out, int threads)
 {
+	if (threads > CPU_THREADS_MAX)
+		return vq_fail(VQ_EINVAL, "%d threads are more than %d", threads, CPU_THREADS_MAX);
 	cpu_backend *c = vq_calloc(1, sizeof *c);
 	if (!c)
 		return VQ_ENOMEM;
@@ -392,7 +395,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
-		.plan_seconds = plan_seconds, .close = close_backend };
+		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .close = close_backend };
 	snprintf(c->b.isa, sizeof c->b.isa, "%s%s", c->k->name, c->b.bf16 ? "_bf16" : "");
 	vq_status s = cpu_dnnl(dnnl_engine_create(&c->engine, dnnl_cpu, 0), "engine_create");
 	if (s == VQ_OK && (s = cpu_dnnl(dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags), "stream_create")) < 0)

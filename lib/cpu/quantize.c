@@ -18,7 +18,7 @@ typedef struct {
 	const char *dq;
 	vq_dtype dqt;
 	float *dz, scale;
-	double sum[64]; /* a thread */
+	double sum[CPU_THREADS_MAX];
 } book_args;
 
 vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
@@ -26,8 +26,6 @@ vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)64), d = (size_t)cpu_v(p, n->in[0])->c;
 	if (cpu_v(p, n->in[0])->dtype != VQ_F32)
 		return vq_fail(VQ_EUNSUP, "the quantiser takes f32");
-	if (p->b->b.threads > 64)
-		return vq_fail(VQ_EUNSUP, "at most 64 threads");
 	c->extra = vq_aligned(sizeof(float) * kpad * (d + 1));
 	return c->extra ? VQ_OK : VQ_ENOMEM;
 }

@@ -32,7 +32,7 @@ vq_status cpu_pool_run(vq_plan *p, const vq_node *n, cpu_node *c)
 #pragma omp parallel for schedule(static) num_threads(p->b->b.threads)
 	for (int i = 0; i < p->step->items; i++) {
 		vq_rect r = cpu_places(p, xv->grid)[i].extent;
-		for (int b = 0; b < n->k * n->k; b++) {
+		for (int b = 0; b < n->k * n->k && r.h > 0 && r.w > 0; b++) {
 			int y0 = bin_from(b / n->k, r.h, n->k), y1 = bin_to(b / n->k, r.h, n->k), x0 = bin_from(b % n->k, r.w, n->k), x1 = bin_to(b % n->k, r.w, n->k);
 			for (int ch = 0; ch < xv->c; ch++) {
 				double s = 0;
@@ -80,7 +80,7 @@ static void taps(int o, int from, int to, int *i0, int *i1, float *w)
 
 static void resize_item(const vq_value *sv, const vq_value *dv, vq_rect a, vq_rect b, void *small, void *big, bool backward)
 {
-	for (int y = 0; y < b.h; y++)
+	for (int y = 0; y < b.h && a.h > 0 && a.w > 0; y++)
 		for (int x = 0; x < b.w; x++) {
 			int y0, y1, x0, x1;
 			float wy, wx;

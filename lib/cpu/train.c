@@ -10,7 +10,7 @@ typedef struct {
 	int power;
 	const float *y, *t, *w;
 	float *dy, scale;
-	double sum[64];
+	double sum[CPU_THREADS_MAX];
 } loss_args;
 
 static void loss_piece(void *ctx, int t, size_t at, size_t n)
@@ -28,7 +28,7 @@ vq_status cpu_loss_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	if (a.dy && cpu_where(p, v, CPU_VALID)->total * a.c < cpu_count(v))
 		memset(a.dy, 0, v->bytes);
 	cpu_over(p, v, CPU_VALID, loss_piece, &a);
-	for (int t = 0; t < p->b->b.threads && t < 64; t++)
+	for (int t = 0; t < p->b->b.threads; t++)
 		p->step->scalar[n->scalar] += a.sum[t];
 	return VQ_OK;
 }

@@ -15,7 +15,7 @@ typedef struct {
 	const float *recon;      /* the same shape; NULL: the originals alone */
 	const uint8_t *mask;     /* [H,W]; the outline of label 1 is drawn on the original; NULL: none */
 	const char *title;       /* UTF-8, cut to the block's width (beyond ASCII: '?'); NULL: none */
-	const char *note;        /* a second line, "31.2 dB"; NULL: PSNR of the item (range 2) where there is a recon */
+	const char *note;        /* a second line; NULL: "31.2 dB", PSNR (range 2, mean over channels), where there is a recon */
 } vq_panel_item;
 
 typedef struct {

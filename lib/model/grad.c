@@ -6,7 +6,8 @@
 
 typedef struct {
 	vq_builder *b;
-	int *of; /* value -> the value that holds its gradient, or -1 */
+	int *of;    /* value -> the value that holds its gradient, or -1 */
+	bool *need; /* value -> a trainable parameter, or an unknown that is not the host's, went into it */
 	int n;
 } grads;
 
@@ -24,8 +25,23 @@ static int like(grads *s, int x, vq_dtype t)
 	return vq_value_new(s->b, VQ_AT_ARENA, t, v.n, v.h, v.w, v.c, v.grid);
 }
 
-/* Inputs from the host take no gradient. */
-static bool wants(grads *s, int x) { return x >= 0 && s->b->g->v[x].where != VQ_AT_INPUT && s->b->g->v[x].where != VQ_AT_PARAM; }
+/* Inputs from the host take no gradient, nor does what is made of nothing else. */
+static bool wants(grads *s, int x) { return x >= 0 && s->need[x] && s->b->g->v[x].where != VQ_AT_PARAM; }
+
+static void find_needs(grads *s)
+{
+	const vq_graph *g = s->b->g;
+	for (int v = 0; v < s->n; v++)
+		s->need[v] = g->v[v].where == VQ_AT_PARAM ? s->b->params->p[g->v[v].param].trainable : g->v[v].where != VQ_AT_INPUT;
+	for (int i = 0; i < g->nn; i++) {
+		bool any = false;
+		for (int j = 0; j < VQ_NODE_IN; j++)
+			any |= g->node[i].in[j] >= 0 && s->need[g->node[i].in[j]];
+		for (int j = 0; j < VQ_NODE_OUT && !any; j++)
+			if (g->node[i].out[j] >= 0)
+				s->need[g->node[i].out[j]] = false;
+	}
+}
 
 static int param_grad(grads *s, int p)
 {
@@ -92,14 +108,31 @@ static void clear(grads *s, int v)
 	}
 }
 
+/* What tells on which side of 0 the input of the ReLU or leaky ReLU was that made y: y itself or, where a sum has overwritten that, what the
+ * same kind of activation made of it before. */
+static int side_of(grads *s, int y)
+{
+	const vq_graph *g = s->b->g;
+	bool kept = true;
+	for (int v = 0; v < s->n; v++)
+		kept &= g->v[v].alias != y;
+	for (int i = 0; i < g->nn && !kept; i++) {
+		const vq_node *n = &g->node[i];
+		if (n->op == VQ_OP_ACT && n->in[0] == y && (n->act == VQ_FN_RELU || n->act == VQ_FN_LEAKY))
+			return n->out[0];
+	}
+	return y; /* vq_build_finish refuses what reads an overwritten value */
+}
+
 /* dx (+)= act'(x or y) dy; in place on dy when nothing else was there. */
 static void act_bwd(grads *s, vq_act act, int x, int y, int dy, int dx, bool accumulate)
 {
 	vq_node *n = node(s, VQ_OP_ACT_BWD);
 	if (!n)
 		return;
-	n->in[0] = x;
-	n->in[1] = y;
+	bool side = act == VQ_FN_RELU || act == VQ_FN_LEAKY;
+	n->in[0] = side ? -1 : x;
+	n->in[1] = side ? side_of(s, y) : x;
 	n->in[2] = dy;
 	n->out[0] = dx;
 	n->act = act;
@@ -296,18 +329,21 @@ void vq_build_backward(vq_builder *b)
 {
 	if (b->status < 0)
 		return;
-	grads s = { .b = b, .n = b->g->nv };
+	grads s = { .b = b, .n = b->g->nv, .of = b->gradient };
 	int last = b->g->nn;
-	s.of = vq_malloc(sizeof *s.of * (size_t)s.n);
-	if (!s.of) {
+	s.need = vq_malloc((size_t)s.n);
+	if (!s.of && (s.of = vq_malloc(sizeof *s.of * (size_t)s.n)))
+		memset(s.of, 0xff, sizeof *s.of * (size_t)s.n); /* all -1 */
+	if (!s.of || !s.need) {
 		b->status = VQ_ENOMEM;
-		return;
+	} else {
+		find_needs(&s);
+		for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--)
+			one(&s, i);
 	}
-	for (int i = 0; i < s.n; i++)
-		s.of[i] = -1;
-	for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--)
-		one(&s, i);
-	free(s.of);
+	if (s.of != b->gradient)
+		free(s.of);
+	free(s.need);
 }
 
 void vq_build_update(vq_builder *b, int scalar)

@@ -232,14 +232,51 @@ static vq_status layout(vq_graph *g)
 	return VQ_OK;
 }
 
+/* Updates change what earlier nodes read (the codebook), so that they run after all else. */
+static vq_status updates_last(vq_graph *g)
+{
+	vq_node *sorted = vq_malloc(sizeof *sorted * (size_t)g->nn);
+	if (!sorted)
+		return VQ_ENOMEM;
+	int n = 0;
+	for (int last = 0; last < 2; last++)
+		for (int i = 0; i < g->nn; i++)
+			if ((g->node[i].phase == VQ_UPDATE) == last)
+				sorted[n++] = g->node[i];
+	memcpy(g->node, sorted, sizeof *sorted * (size_t)n);
+	free(sorted);
+	return VQ_OK;
+}
+
+/* A value that another one took the memory of must not be read once that was written. */
+static vq_status check_overwritten(const vq_graph *g)
+{
+	bool *gone = vq_calloc((size_t)g->nv + 1, 1);
+	vq_status s = gone ? VQ_OK : VQ_ENOMEM;
+	for (int i = 0; i < g->nn && s == VQ_OK; i++) {
+		const vq_node *n = &g->node[i];
+		for (int j = 0; j < VQ_NODE_IN; j++)
+			if (n->in[j] >= 0 && gone[n->in[j]])
+				s = vq_fail(VQ_EINVAL, "node %d (%s) reads value %d, which was overwritten", i, vq_op_name(n->op), n->in[j]);
+		for (int j = 0; j < VQ_NODE_OUT; j++)
+			if (n->out[j] >= 0 && g->v[n->out[j]].alias >= 0)
+				gone[g->v[n->out[j]].alias] = true;
+	}
+	free(gone);
+	return s;
+}
+
 vq_status vq_build_finish(vq_builder *b)
 {
-	return b->status < 0 ? b->status : layout(b->g);
+	VQ_TRY(b->status);
+	VQ_TRY(updates_last(b->g));
+	VQ_TRY(check_overwritten(b->g));
+	return layout(b->g);
 }
 
 /* --- where items lie on each grid --------------------------------------------------------------------------------- */
 
-static int down(int v, int k, int s, int p) { return (v + 2 * p - k) / s + 1; }
+static int down(int v, int k, int s, int p) { return v + 2 * p < k ? 0 : (v + 2 * p - k) / s + 1; }
 
 /* One axis: an extent of e at position at, valid from v0 to v1 inside the canvas; a coarser position is valid when the block of
  * pixels it stands for holds a valid one. */
@@ -267,7 +304,7 @@ static void axis(const vq_grid *g, int at, int e, int v0, int v1, int32_t *oat, 
 
 void vq_places(const vq_graph *g, int items, const vq_place *input, vq_place *out)
 {
-	if (g->ng)
+	if (g->ng && items)
 		memcpy(out, input, sizeof *out * (size_t)items);
 	for (int i = 1; i < g->ng; i++)
 		for (int j = 0; j < items; j++) {

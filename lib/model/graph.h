@@ -13,6 +13,8 @@ typedef struct {
 	bool declare;
 	bool training;
 	vq_status status;
+	int *gradient;          /* NULL, or the caller's array of a value's gradient each (-1: none): vq_build_backward starts from those that
+	                           are there and adds the others */
 } vq_builder;
 
 /* --- parameters */
@@ -59,7 +61,7 @@ void vq_layer_loss(vq_builder *b, int y, int target, int weight, float power, in
 /* Appends the backward pass of every node so far, and the update. */
 void vq_build_backward(vq_builder *b);
 void vq_build_update(vq_builder *b, int scalar /* for the gradient's norm */);
-/* Assigns memory and returns the builder's status. */
+/* Puts the updates last, assigns memory and returns the builder's status. */
 vq_status vq_build_finish(vq_builder *b);
 void vq_graph_free(vq_graph *g); /* leaves it zeroed; params stay */
 vq_status vq_graph_copy(vq_graph *to, const vq_graph *from);

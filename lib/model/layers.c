@@ -47,6 +47,13 @@ static int clear(vq_builder *b, int v)
 	return v;
 }
 
+static int side_after(int side, const vq_conv_spec *c, bool transposed)
+{
+	if (transposed)
+		return (side - 1) * c->s + c->k - 2 * c->p;
+	return side + 2 * c->p < c->k ? 0 : (side + 2 * c->p - c->k) / c->s + 1;
+}
+
 /* PyTorch's default for convolutions and linear layers: uniform within 1/sqrt(fan in), biases too. */
 static int conv(vq_builder *b, int x, const char *name, int out, vq_conv_spec c, bool transposed)
 {
@@ -54,8 +61,7 @@ static int conv(vq_builder *b, int x, const char *name, int out, vq_conv_spec c,
 		return -1;
 	vq_value xv = val(b, x);
 	char buf[64];
-	int h = transposed ? (xv.h - 1) * c.s + c.k - 2 * c.p : (xv.h + 2 * c.p - c.k) / c.s + 1;
-	int w = transposed ? (xv.w - 1) * c.s + c.k - 2 * c.p : (xv.w + 2 * c.p - c.k) / c.s + 1;
+	int h = side_after(xv.h, &c, transposed), w = side_after(xv.w, &c, transposed);
 	int64_t shape[4] = { transposed ? xv.c : out, transposed ? out : xv.c, c.k, c.k };
 	float a = 1 / sqrtf((float)(shape[1] * c.k * c.k));
 	int weight = vq_value_param(b, join(buf, name, "weight"), true, VQ_INIT_UNIFORM, a, 4, shape);

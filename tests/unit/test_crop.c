@@ -255,7 +255,7 @@ TEST(statistics)
 	CHECK_FAILS(vq_plane_measure(f, VQ_F32, 0, &s), VQ_EINVAL);
 }
 
-TEST(finite)
+TEST(not_finite)
 {
 	static float f[10000];
 	CHECK(vq_plane_finite(f, 10000) == 10000);
@@ -299,4 +299,4 @@ TEST(division_and_maximum)
 }
 
 TEST_MAIN(RUN(objects_of_a_scene) RUN(no_objects_and_negative_labels) RUN(objects_against_brute_force) RUN(plans) RUN(tiles) RUN(boxes_around_points)
-	RUN(cuts) RUN(light) RUN(statistics) RUN(finite) RUN(conversion) RUN(division_and_maximum))
+	RUN(cuts) RUN(light) RUN(statistics) RUN(not_finite) RUN(conversion) RUN(division_and_maximum))

@@ -1,6 +1,7 @@
 /* Good streams: what goes in comes out, by any way of reading. */
 #include "tests/unit/test.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include "formats/outfile.h"
@@ -334,6 +335,79 @@ TEST(a_filter_adds_itself_to_the_chain_and_keeps_frames_flowing)
 	CHECK_FAILS(vqt_filter_open(&f, in, out, "codes", NULL, "vq-filter", NULL, NULL), VQ_EINVAL);
 }
 
+typedef struct { int to, from; vq_buf stream; size_t half; uint64_t seen, digest; int result; } neighbour;
+
+/* Both ends of the pipe: sends the second half only when the records of the first have come back. */
+static void *send_and_receive(void *arg)
+{
+	neighbour *n = arg;
+	char path[64];
+	vqt_reader *r;
+	vqt_record rec;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", n->from);
+	n->result = write(n->to, n->stream.data, n->half) == (ssize_t)n->half ? vqt_open(&r, path, NULL, NULL) : VQ_EIO;
+	if (n->result < 0)
+		return NULL;
+	while ((n->result = vqt_next(r, &rec)) > 0) {
+		n->digest = stream_digest(&rec, n->digest);
+		vqt_record_free(&rec);
+		if (++n->seen == 3) {
+			size_t left = n->stream.len - n->half;
+			if (write(n->to, n->stream.data + n->half, left) != (ssize_t)left)
+				break;
+			close(n->to);
+		}
+	}
+	vqt_close(r);
+	return NULL;
+}
+
+/* Two joined segments through a filter: out comes one, and nothing is held back while the input waits. */
+static void filter_in_a_pipe(int threads)
+{
+	int in[2], out[2];
+	char from[64], to[64];
+	vqt_filter f;
+	vqt_record rec;
+	neighbour n = {0};
+	pthread_t thread;
+	vqt_options o = { .threads = threads };
+	for (int i = 0; i < 2; i++) {
+		CHECK_OK(stream_write(stream_path("p.vqt"), "samples", 3 * i, 3, 0, NULL));
+		CHECK_OK(stream_load(stream_path("p.vqt"), &n.stream));
+		if (!i)
+			n.half = n.stream.len - 40; /* a cut in the first index: all its records are there, and the end */
+	}
+	CHECK(!pipe(in) && !pipe(out));
+	n.to = in[1];
+	n.from = out[0];
+	snprintf(from, sizeof from, "/proc/self/fd/%d", in[0]);
+	snprintf(to, sizeof to, "/proc/self/fd/%d", out[1]);
+	alarm(60);
+	CHECK(!pthread_create(&thread, NULL, send_and_receive, &n));
+	CHECK_OK(vqt_filter_open(&f, from, to, NULL, NULL, "vq-filter", NULL, &o));
+	int got;
+	while ((got = vqt_filter_next(&f, &rec)) > 0) {
+		CHECK_OK(vqt_put(f.out, &rec));
+		vqt_record_free(&rec);
+	}
+	CHECK(got == 0);
+	CHECK_OK(vqt_filter_finish(&f));
+	close(out[1]);
+	pthread_join(thread, NULL);
+	alarm(0);
+	close(in[0]);
+	close(out[0]);
+	vq_buf_free(&n.stream);
+	CHECK(n.result == 0 && n.seen == 6 && n.digest == expected("samples", 0, 6, 0));
+}
+
+TEST(a_filter_holds_nothing_back)
+{
+	filter_in_a_pipe(1);
+	filter_in_a_pipe(3);
+}
+
 TEST(many_ids_make_no_false_alarm)
 {
 	static vqt_ids ids;
@@ -368,5 +442,6 @@ TEST_MAIN(
 	RUN(what_cannot_be_written_is_refused)
 	RUN(a_full_device_is_an_error)
 	RUN(a_filter_adds_itself_to_the_chain_and_keeps_frames_flowing)
+	RUN(a_filter_holds_nothing_back)
 	RUN(many_ids_make_no_false_alarm)
 )

@@ -201,6 +201,9 @@ TEST(what_does_not_agree_cannot_be_joined)
 	v = stream_read(stream_path("joined.vqt"), NULL, NULL);
 	CHECK(v.result == VQ_EFORMAT && v.records == 2);
 	CHECK_HAS(v.message, "the id \"cell#1\" occurs twice");
+	w = stream_read_any_order(stream_path("joined.vqt"), NULL);
+	CHECK(w.result == VQ_EFORMAT);
+	CHECK_HAS(w.message, "the id \"cell#1\" occurs twice");
 }
 
 TEST(a_cut_stream_before_another_is_refused)
@@ -285,6 +288,30 @@ TEST(sizes_that_lie_take_no_memory)
 	free(good);
 	vq_buf_free(&b);
 	vq_buf_free(&plain);
+}
+
+/* An index with a sound checksum that lies: the records asked for are returned, or none. */
+TEST(an_index_that_lies_gives_no_other_records)
+{
+	vq_buf b = {0};
+	vqt_index_tail t;
+	vq_rng rng = vq_rng_make(16, 0);
+	CHECK_OK(stream_write(stream_path("a.vqt"), "codes", 0, 12, 2, NULL));
+	CHECK_OK(stream_load(stream_path("a.vqt"), &b));
+	CHECK(vqt_index_tail_parse(&t, (unsigned char *)b.data + b.len - VQT_INDEX_TAIL));
+	stream_view good = read_memory_any_order(b.data, b.len);
+	CHECK(good.result == 0 && good.records == 12 && !good.warning[0]);
+	size_t words = (size_t)(t.bytes - 24 - 16) / 8;
+	for (int i = 0; i < 1000; i++) {
+		unsigned char *index = (unsigned char *)b.data + b.len - t.bytes, *word = index + 24 + 8 * vq_rng_below(&rng, words), old[8];
+		memcpy(old, word, 8);
+		vqt_put_u64(word, i % 2 ? vq_rng_below(&rng, b.len + 3) : vqt_u64(word) + vq_rng_below(&rng, 7) - 3);
+		vqt_put_u64((char *)b.data + b.len - 16, vq_xxh64_of(index + 8, (size_t)t.bytes - 24, 0));
+		stream_view v = read_memory_any_order(b.data, b.len);
+		CHECK(v.result < 0 || (v.records == 12 && v.digest == good.digest));
+		memcpy(word, old, 8);
+	}
+	vq_buf_free(&b);
 }
 
 TEST(noise_is_no_stream)
@@ -434,6 +461,7 @@ TEST_MAIN(
 	RUN(a_cut_stream_before_another_is_refused)
 	RUN(a_large_record_is_refused_unless_told)
 	RUN(sizes_that_lie_take_no_memory)
+	RUN(an_index_that_lies_gives_no_other_records)
 	RUN(noise_is_no_stream)
 	RUN(golden_files_are_what_is_written)
 	RUN(broken_golden_files_are_refused_with_words)

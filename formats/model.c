@@ -1,0 +1,239 @@
+#include "formats/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/config.h"
+#include "formats/safetensors.h"
+#include "lib/model/graph.h"
+
+enum { MODEL_VERSION = 1 };
+
+vq_status vq_model_setup(vq_model *m)
+{
+	VQ_TRY(vq_model_describe(&m->config, m->channels, &m->info));
+	VQ_TRY(vq_model_params(&m->config, m->channels, &m->params));
+	m->state = vq_calloc(m->params.sizes[0], sizeof *m->state);
+	m->param = vq_calloc(m->params.sizes[1], sizeof *m->param);
+	return m->state && m->param ? VQ_OK : VQ_ENOMEM;
+}
+
+void vq_model_free(vq_model *m)
+{
+	cJSON_Delete(m->names);
+	cJSON_Delete(m->chain);
+	vq_params_free(&m->params);
+	free(m->state);
+	free(m->param);
+	*m = (vq_model){0};
+}
+
+static float *weights(const vq_model *m, const vq_param *p) { return (p->trainable ? m->param : m->state) + p->offset; }
+
+/* What a step has gathered so far is no part of a model. */
+static bool kept(const vq_param *p) { return !strstr(p->name, ".step_"); }
+
+static vq_status add_json(cJSON *meta, const char *key, const cJSON *value)
+{
+	char *text = cJSON_PrintUnformatted(value);
+	cJSON *item = text ? cJSON_CreateString(text) : NULL;
+	cJSON_free(text);
+	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
+}
+
+static vq_status add_text(cJSON *meta, const char *key, const char *text)
+{
+	cJSON *item = cJSON_CreateString(text);
+	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
+}
+
+static vq_status metadata(const vq_model *m, cJSON *meta)
+{
+	vq_buf config = {0};
+	char text[32];
+	cJSON *norm = cJSON_CreateObject();
+	vq_status s = norm ? VQ_OK : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = vq_norm_set(norm, &m->norm);
+	const cJSON *n = cJSON_GetObjectItemCaseSensitive(norm, "normalize");
+	if (s == VQ_OK && (s = vq_config_json(&m->config, &config)) == VQ_OK && (s = add_text(meta, "format", "vq-model")) == VQ_OK &&
+	    (s = add_text(meta, "version", "1")) == VQ_OK && (s = add_text(meta, "config", config.data)) == VQ_OK &&
+	    (s = add_json(meta, "channels", m->names)) == VQ_OK && (s = add_text(meta, "pad_mode", m->pad_mode)) == VQ_OK &&
+	    (!n || (s = add_json(meta, "normalize", n)) == VQ_OK) && (s = add_json(meta, "chain", m->chain)) == VQ_OK) {
+		snprintf(text, sizeof text, "%lld", (long long)m->step);
+		s = add_text(meta, "step", text);
+	}
+	cJSON_Delete(norm);
+	vq_buf_free(&config);
+	return s;
+}
+
+vq_status vq_model_save(const vq_model *m, const char *path)
+{
+	vq_st_item *item = vq_calloc((size_t)m->params.n, sizeof *item);
+	vq_tensor *t = vq_calloc((size_t)m->params.n, sizeof *t);
+	cJSON *meta = cJSON_CreateObject();
+	vq_status s = item && t && meta ? metadata(m, meta) : VQ_ENOMEM;
+	int n = 0;
+	for (int i = 0; s == VQ_OK && i < m->params.n; i++) {
+		const vq_param *p = &m->params.p[i];
+		if (!kept(p))
+			continue;
+		t[n] = (vq_tensor){ .dtype = VQ_F32, .ndim = p->ndim, .data = weights(m, p) };
+		memcpy(t[n].shape, p->shape, sizeof *p->shape * (size_t)p->ndim);
+		item[n] = (vq_st_item){ p->name, &t[n] };
+		n++;
+	}
+	if (s == VQ_OK)
+		s = vq_st_write(path, item, n, meta);
+	cJSON_Delete(meta);
+	free(item);
+	free(t);
+	return s;
+}
+
+static vq_status read_tensor(vq_st *st, const char *name, const vq_param *p, float *to)
+{
+	vq_tensor t;
+	VQ_TRY(vq_st_f32(st, name, p->ndim, p->shape, &t));
+	memcpy(to, t.data, p->count * sizeof *to);
+	vq_tensor_free(&t);
+	return VQ_OK;
+}
+
+static vq_status read_weights(vq_model *m, vq_st *st, const char *path)
+{
+	for (int i = 0; i < m->params.n; i++) {
+		const vq_param *p = &m->params.p[i];
+		vq_status s = kept(p) ? read_tensor(st, p->name, p, weights(m, p)) : VQ_OK;
+		if (s < 0)
+			return vq_context(s, "%s", path);
+	}
+	return VQ_OK;
+}
+
+static cJSON *meta_json(vq_st *st, const char *key, const char *path)
+{
+	const char *text = vq_st_meta(st, key);
+	if (!text) {
+		vq_fail(VQ_EFORMAT, "%s: its metadata lacks \"%s\"", path, key);
+		return NULL;
+	}
+	return vq_json_parse(text, path);
+}
+
+static vq_status read_meta(vq_model *m, vq_st *st, const char *path)
+{
+	const char *format = vq_st_meta(st, "format"), *version = vq_st_meta(st, "version"), *config = vq_st_meta(st, "config");
+	if (!format || strcmp(format, "vq-model") || !version || !config)
+		return vq_fail(VQ_EFORMAT, "%s: not a vq model (a safetensors file without vq's metadata)", path);
+	if (atoi(version) > MODEL_VERSION)
+		return vq_fail(VQ_EUNSUP, "%s: a model of version %s; this vq reads up to %d", path, version, MODEL_VERSION);
+	vq_config_defaults(&m->config);
+	VQ_TRY(vq_config_parse(&m->config, config, path));
+	VQ_TRY(vq_config_check(&m->config));
+	if (!(m->names = meta_json(st, "channels", path)) || !(m->chain = meta_json(st, "chain", path)))
+		return VQ_EFORMAT;
+	m->channels = cJSON_GetArraySize(m->names);
+	if (vq_st_meta(st, "normalize")) {
+		cJSON *n = meta_json(st, "normalize", path), *meta = cJSON_CreateObject();
+		vq_status s = n && meta ? vq_json_set(meta, "normalize", n) : VQ_EFORMAT;
+		if (s == VQ_OK)
+			s = vq_norm_get(meta, &m->norm);
+		cJSON_Delete(meta);
+		if (s < 0)
+			return vq_context(s, "%s", path);
+	}
+	const char *pad = vq_st_meta(st, "pad_mode"), *step = vq_st_meta(st, "step");
+	snprintf(m->pad_mode, sizeof m->pad_mode, "%s", pad ? pad : "reflect");
+	m->step = step ? atoll(step) : 0;
+	return VQ_OK;
+}
+
+vq_status vq_model_load(vq_model *m, const char *path)
+{
+	vq_st *st;
+	*m = (vq_model){0};
+	VQ_TRY(vq_st_open(&st, path));
+	vq_status s = read_meta(m, st, path);
+	if (s == VQ_OK && (s = vq_model_setup(m)) < 0)
+		vq_context(s, "%s", path);
+	if (s == VQ_OK)
+		s = read_weights(m, st, path);
+	vq_st_close(st);
+	if (s < 0)
+		vq_model_free(m);
+	return s;
+}
+
+/* PyTorch's name of a codebook's buffer, or the name itself. */
+static const char *foreign(const char *name, char buf[64])
+{
+	static const struct { const char *ours, *theirs; } map[] = { { ".codebook", ".w" }, { ".ema_count", ".n" }, { ".ema_sum", ".m" } };
+	for (size_t i = 0; i < VQ_COUNT(map); i++) {
+		size_t n = strlen(name), k = strlen(map[i].ours);
+		if (n > k && !strcmp(name + n - k, map[i].ours)) {
+			snprintf(buf, 64, "%.*s%s", (int)(n - k), name, map[i].theirs);
+			return buf;
+		}
+	}
+	return name;
+}
+
+vq_status vq_model_init_from(vq_model *m, const char *path)
+{
+	vq_st *st;
+	VQ_TRY(vq_st_open(&st, path));
+	vq_status s = VQ_OK;
+	for (int i = 0; s == VQ_OK && i < m->params.n; i++) {
+		const vq_param *p = &m->params.p[i];
+		char buf[64];
+		const char *name = vq_st_find(st, p->name) ? p->name : foreign(p->name, buf);
+		if (!kept(p))
+			continue;
+		if (vq_st_find(st, name)) {
+			s = read_tensor(st, name, p, weights(m, p));
+		} else if (strstr(p->name, ".ema_count")) {
+			for (size_t j = 0; j < p->count; j++)
+				weights(m, p)[j] = 1;
+		} else if (strstr(p->name, ".ema_sum")) {
+			const vq_param *book = p - 2; /* declared as codebook, count, sum */
+			memcpy(weights(m, p), weights(m, book), p->count * sizeof(float));
+		} else {
+			s = vq_fail(VQ_EINVAL, "it has no tensor %s", p->name);
+		}
+	}
+	vq_st_close(st);
+	return s < 0 ? vq_context(s, "%s", path) : s;
+}
+
+cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
+{
+	cJSON *o = cJSON_CreateObject(), *levels = cJSON_CreateArray();
+	if (!o || !levels) {
+		cJSON_Delete(o);
+		cJSON_Delete(levels);
+		vq_fail(VQ_ENOMEM, "out of memory");
+		return NULL;
+	}
+	cJSON_AddItemToObject(o, "levels", levels);
+	for (int i = 0; i < m->info.levels; i++) {
+		const vq_code_level *l = &m->info.level[i];
+		char tensor[64];
+		cJSON *e = cJSON_CreateObject();
+		snprintf(tensor, sizeof tensor, "%s.codebook", l->prefix);
+		cJSON_AddStringToObject(e, "name", l->name);
+		cJSON_AddNumberToObject(e, "size", l->size);
+		cJSON_AddNumberToObject(e, "dim", l->dim);
+		cJSON_AddStringToObject(e, "tensor", tensor);
+		cJSON_AddItemToArray(levels, e);
+	}
+	cJSON_AddNumberToObject(o, "multiple", m->info.multiple);
+	cJSON_AddNumberToObject(o, "stride", m->info.stride);
+	cJSON_AddNumberToObject(o, "step", (double)m->step);
+	cJSON_AddStringToObject(o, "device", device);
+	cJSON_AddStringToObject(o, "dtype", "f32");
+	cJSON_AddStringToObject(o, "isa", isa);
+	return o;
+}

@@ -1,0 +1,38 @@
+/* model: a trained model in one safetensors file: weights, configuration, and how its input was normalised and padded.
+ *
+ * Metadata strings of the file: "format" ("vq-model"), "version" ("1"), "config" (resolved JSON), "channels" (JSON array of names),
+ * "normalize" (JSON as in a sample's metadata, without per-record values), "pad_mode", "chain" (JSON: the commands that made the
+ * training stream, and the training itself), "step". No times and no paths of outputs: the same training gives the same bytes. */
+#ifndef VQ_FORMATS_MODEL_H
+#define VQ_FORMATS_MODEL_H
+
+#include "formats/sample.h"
+#include "lib/model/model.h"
+
+typedef struct {
+	vq_config config;
+	int channels;
+	cJSON *names;           /* array of channel names */
+	cJSON *chain;           /* array */
+	vq_norm norm;           /* a and b hold values only for scope "stats" */
+	char pad_mode[8];
+	int64_t step;
+	vq_model_info info;
+	vq_params params;
+	float *state, *param;   /* params.sizes floats */
+} vq_model;
+
+/* Zero-initialise; fills info and params and zeroed weights from config and channels. */
+vq_status vq_model_setup(vq_model *m);
+void vq_model_free(vq_model *m);
+vq_status vq_model_save(const vq_model *m, const char *path);
+/* VQ_EFORMAT: not a vq model, or of a newer version; tensors that lack or have another shape are named. */
+vq_status vq_model_load(vq_model *m, const char *path);
+/* Weights from any safetensors file with the names and shapes of m's parameters. Codebook averages that it lacks start from the codebook.
+ * Names of a PyTorch state_dict are understood ("quantizer.w", "quantizer.n", "quantizer.m"). */
+vq_status vq_model_init_from(vq_model *m, const char *path);
+
+/* The header's "model" object of a code stream. */
+cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa);
+
+#endif

@@ -1,0 +1,173 @@
+# vq-metrics: MSE, PSNR, SSIM and Pearson of pairs of records.
+load helpers
+
+le() { printf "\\x$(printf %02x $(($1 & 255)))\\x$(printf %02x $(($1 >> 8)))"; }
+entry() { le "$1"; le "$2"; le "$3"; le 0; le "$4"; le 0; } # tag, type, count, value
+
+# tiff FILE W H EXPRESSION: 8-bit pixels from an awk expression of x and y.
+tiff() {
+    {
+        printf 'II'; le 42; le 8; le 0; le 8
+        entry 256 3 1 "$2"; entry 257 3 1 "$3"; entry 258 3 1 8; entry 259 3 1 1; entry 262 3 1 1; entry 273 4 1 110; entry 278 3 1 "$3"; entry 279 4 1 $(($2 * $3))
+        le 0; le 0
+        printf '%b' "$(awk -v w="$2" -v h="$3" 'BEGIN { for (y = 0; y < h; y++) for (x = 0; x < w; x++) printf "\\x%02x", ('"$4"') }')"
+    } >"$1"
+}
+
+# Two streams of three cells: a (16 x 14), b (12 x 20; constant in y) and c (8 x 8; the same in both, too small for SSIM).
+pair() {
+    mkdir x y
+    tiff x/a.tif 16 14 '(x * 13 + y * 7) % 256'
+    tiff y/a.tif 16 14 '(x * 13 + y * 7 + (x * y) % 5) % 256'
+    tiff x/b.tif 12 20 '(x * x + y * y) % 256'
+    tiff y/b.tif 12 20 '100'
+    tiff x/c.tif 8 8 'x + y'
+    tiff y/c.tif 8 8 'x + y'
+    for d in x y; do
+        tiff $d/a_mask.tif 16 14 '(x > 6 && x < 12 && y > 2) ? 255 : 0'
+        tiff $d/b_mask.tif 12 20 'y > 3 ? 1 : 0'
+        tiff $d/c_mask.tif 8 8 1
+        vq-crop --whole --mask-suffix _mask $d/a.tif $d/b.tif $d/c.tif >$d.vqt
+    done
+}
+
+@test "known values" {
+    pair
+    ok vq-metrics --reference x.vqt --range 255 y.vqt
+    same "$err" ""
+    same "$(json .stdout n)" 3
+    same "$(json .stdout pixels)" $((16 * 14 + 12 * 20 + 64))
+    same "$(json .stdout foreground.n)" 3
+    same "$(json .stdout foreground.pixels)" $((5 * 11 + 12 * 16 + 64))
+    # from tests/oracle/metrics.py: scikit-image and numpy
+    for pair in mse.mean=1520.63988095 mse.median=4.41964285714 mse.std=2147.38514172 mse.min=0 mse.max=4557.5 mse.n=3 \
+        psnr.mean=67.1170907634 psnr.median=41.676931846 psnr.std=58.5913624206 psnr.min=11.5435368354 psnr.max=148.130803609 psnr.n=3 \
+        ssim.mean=0.523169821369 ssim.median=0.523169821369 ssim.std=0.474634228582 ssim.min=0.0485355927863 ssim.max=0.997804049951 ssim.n=2 \
+        pearson.mean=0.999870883216 pearson.median=0.999870883216 pearson.std=0.000129116783657 pearson.min=0.999741766433 pearson.max=1 pearson.n=2 \
+        foreground.mse.mean=1524.13636364 foreground.mse.median=4.90909090909 foreground.mse.std=2151.9839981 foreground.mse.min=0 foreground.mse.max=4567.5 foreground.mse.n=3 \
+        foreground.psnr.mean=66.9618715064 foreground.psnr.median=41.220792862 foreground.psnr.std=58.6607353271 foreground.psnr.min=11.5340180484 foreground.psnr.max=148.130803609 foreground.psnr.n=3 \
+        foreground.ssim.mean=0.523175475547 foreground.ssim.median=0.523175475547 foreground.ssim.std=0.474639882761 foreground.ssim.min=0.0485355927863 foreground.ssim.max=0.997815358308 foreground.ssim.n=2 \
+        foreground.pearson.mean=0.999326361476 foreground.pearson.median=0.999326361476 foreground.pearson.std=0.000673638523777 foreground.pearson.min=0.998652722952 foreground.pearson.max=1 foreground.pearson.n=2; do
+        near "$(json .stdout "${pair%=*}")" "${pair#*=}" 1e-7 || { echo "$pair"; return 1; }
+    done
+}
+
+@test "per record, in CSV" {
+    pair
+    ok vq-metrics --reference x.vqt --range 255 --per-record t.csv y.vqt
+    same "$(wc -l <t.csv)" 4
+    same "$(head -n 1 t.csv | cut -d , -f 1-15)" \
+        id,field,label,height,width,pixels,foreground_pixels,mse,psnr,ssim,pearson,foreground_mse,foreground_psnr,foreground_ssim,foreground_pearson
+    same "$(sed -n 4p t.csv | cut -d , -f 4-15)" "8,8,64,64,0,148.1308036,,1,0,148.1308036,,1"
+    same "$(sed -n 3p t.csv | cut -d , -f 4-7)" "20,12,240,192"
+    same "$(sed -n 3p t.csv | cut -d , -f 11)" "" # a constant channel has no correlation
+    cp .stdout want.json
+    vq-metrics --reference x.vqt --range 255 --per-record - -o m.json y.vqt | cmp - t.csv
+    cmp m.json want.json
+    fails 2 vq-metrics --reference x.vqt --per-record - y.vqt
+}
+
+@test "padding, order, threads and pipes make no difference" {
+    pair
+    vq-metrics --reference x.vqt --range 255 y.vqt >want
+    vq-pad --reflect y.vqt >padded.vqt
+    vq-pad --zero --pow2 x.vqt >x-padded.vqt
+    ok vq-metrics --reference x-padded.vqt --range 255 padded.vqt && cmp .stdout want
+    vq-crop --whole --mask-suffix _mask y/c.tif y/a.tif y/b.tif >turned.vqt
+    ok vq-metrics --reference x.vqt --range 255 turned.vqt
+    same "$(json .stdout psnr.median)" "$(json want psnr.median)"
+    near "$(json .stdout psnr.mean)" "$(json want psnr.mean)" 1e-12
+    ok vq-metrics --reference x.vqt --range 255 --threads 1 y.vqt && cmp .stdout want
+    ok vq-metrics --reference - --range 255 y.vqt <x.vqt && cmp .stdout want
+    ok bash -c 'vq-metrics --reference <(cat x.vqt) --range 255 < y.vqt' && cmp .stdout want
+    fails 1 bash -c 'vq-metrics --reference <(cat x.vqt) --range 255 turned.vqt'
+    has "$err" "a reference in another order must be a file"
+}
+
+@test "extra and missing records are named" {
+    pair
+    vq-crop --whole --mask-suffix _mask y/a.tif y/c.tif >ac.vqt
+    fails 1 vq-metrics --reference x.vqt --range 255 --per-record t.csv -o m.json ac.vqt
+    has "$err" "b"
+    has "$err" "of the reference x.vqt is not in ac.vqt (--subset allows it)"
+    [ ! -e t.csv ] && [ ! -e m.json ]
+    ok vq-metrics --reference x.vqt --range 255 --subset ac.vqt
+    same "$(json .stdout n)" 2
+    ok bash -c 'vq-metrics --reference <(cat x.vqt) --range 255 --subset ac.vqt'
+    same "$(json .stdout n)" 2
+    fails 1 vq-metrics --reference ac.vqt --range 255 --subset y.vqt
+    has "$err" "of y.vqt is not in the reference ac.vqt"
+    fails 1 bash -c 'vq-metrics --reference <(cat ac.vqt) --range 255 y.vqt'
+}
+
+@test "streams normalised otherwise are refused, both named" {
+    pair
+    vq-normalize --minmax x.vqt >x-minmax.vqt
+    vq-normalize --robust x.vqt >x-robust.vqt
+    fails 1 vq-metrics --reference x-minmax.vqt x-robust.vqt
+    has "$err" "is normalised by percentiles 5,95 per record, clipped, its reference by minimum and maximum per record, clipped"
+    fails 1 vq-metrics --reference x.vqt --range 255 x-robust.vqt
+    has "$err" "its reference by raw grey levels"
+    vq-normalize --none x.vqt >x-none.vqt
+    ok vq-metrics --reference x.vqt --range 255 x-none.vqt
+    same "$(json .stdout mse.max)" 0
+    near "$(json .stdout psnr.mean)" 148.130803609 1e-8
+}
+
+@test "grey levels need their range" {
+    pair
+    ok vq-metrics --reference x.vqt y.vqt
+    same "$err" "vq-metrics: warning: the pixels are raw grey levels, not within [-1,1]: PSNR and SSIM need their --range"
+    ok vq-metrics -q --reference x.vqt y.vqt
+    same "$err" ""
+    fails 2 vq-metrics --reference x.vqt --range 0 y.vqt
+    fails 2 vq-metrics --reference x.vqt --range -2 y.vqt
+}
+
+@test "other sizes, channels and kinds" {
+    pair
+    tiff y/a.tif 16 15 'x'
+    vq-crop -q --whole y/a.tif y/b.tif y/c.tif >other.vqt
+    fails 1 vq-metrics --reference x.vqt --range 255 other.vqt
+    has "$err" "is 15 x 16 pixels, its reference 14 x 16"
+    vq-synth -n 2 --channels 1 --max-size 30 >one.vqt
+    vq-synth -n 2 --channels 2 --max-size 30 >two.vqt
+    fails 1 vq-metrics --reference one.vqt two.vqt
+    has "$err" "two.vqt has channels "
+    vq-batch x.vqt >batches.vqt
+    fails 1 vq-metrics --reference x.vqt batches.vqt
+    same "$err" "vq-metrics: batches.vqt holds batches: undo them first with vq-batch --split"
+    fails 1 vq-metrics --reference "$ROOT/tests/golden/codes-levels.vqt" x.vqt
+    has "$err" "holds codes: decode them first with vq-decode -m MODEL"
+}
+
+@test "empty, truncated and missing streams" {
+    pair
+    vq-synth -n 0 >empty.vqt
+    fails 1 vq-metrics --reference empty.vqt empty.vqt
+    same "$err" "vq-metrics: empty.vqt holds no record"
+    head -c "$(($(wc -c <y.vqt) - 150))" y.vqt >cut.vqt
+    fails 1 vq-metrics --reference x.vqt --range 255 --per-record t.csv cut.vqt
+    has "$err" cut.vqt
+    [ ! -e t.csv ]
+    head -c "$(($(wc -c <x.vqt) - 150))" x.vqt >cut.vqt
+    fails 1 vq-metrics --reference cut.vqt --range 255 --per-record t.csv y.vqt
+    has "$err" cut.vqt
+    fails 1 vq-metrics --reference no.vqt y.vqt
+    has "$err" no.vqt
+}
+
+@test "misuse" {
+    fails 2 vq-metrics x.vqt
+    same "$err" "vq-metrics: --reference is required: the samples to compare with"
+    fails 2 vq-metrics --reference -
+    fails 2 vq-metrics --reference a b c
+}
+
+@test "a closed or full output is one line and exit 1" {
+    pair
+    fails 1 bash -c 'vq-metrics --reference x.vqt --range 255 y.vqt >/dev/full'
+    fails 1 vq-metrics --reference x.vqt --range 255 -o /no/such/dir/m.json y.vqt
+    fails 1 vq-metrics --reference x.vqt --range 255 --per-record /no/such/dir/t.csv y.vqt
+    same "$out" ""
+}

@@ -1,0 +1,138 @@
+#include "tools/cells.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/image/pad.h"
+#include "tools/normrec.h"
+
+static bool same_way(const vq_norm *a, const vq_norm *b)
+{
+	if (a->method != b->method)
+		return false;
+	if (a->method == VQ_NORM_RAW || a->method == VQ_NORM_NONE)
+		return true;
+	return !strcmp(a->scope, b->scope) && a->clip == b->clip &&
+		(a->method != VQ_NORM_ROBUST || (a->percentiles[0] == b->percentiles[0] && a->percentiles[1] == b->percentiles[1]));
+}
+
+vq_status vq_cell_normalize(vqt_record *rec, const vq_norm *want)
+{
+	vq_norm have;
+	vq_status s = vq_norm_get(rec->meta, &have);
+	if (s < 0)
+		return vq_context(s, "record \"%s\"", rec->id);
+	if (same_way(&have, want))
+		return VQ_OK;
+	if (have.method == VQ_NORM_RAW && want->method != VQ_NORM_RAW)
+		return vq_normalize_record(rec, want, NULL, NULL);
+	char *a = vq_norm_describe(&have), *b = vq_norm_describe(want);
+	s = vq_fail(VQ_EINVAL, "record \"%s\" is normalised otherwise than the model's cells: it has %s, the model %s", rec->id, a ? a : "?", b ? b : "?");
+	free(a);
+	free(b);
+	return s;
+}
+
+void vq_cell_drop(vq_cell *c)
+{
+	free((void *)c->pixels);
+	free((void *)c->mask);
+	*c = (vq_cell){0};
+}
+
+static vq_status extent(const vq_tensor *t, vq_window w, int multiple, vq_tensor *out, vq_pad_plan *place)
+{
+	vq_tensor padded;
+	VQ_TRY(vq_pad_extent(t, w, multiple, &padded, place));
+	if (t->dtype == VQ_F32) {
+		*out = padded;
+		return VQ_OK;
+	}
+	vq_status s = vq_tensor_to_f32(out, &padded);
+	vq_tensor_free(&padded);
+	return s;
+}
+
+static vq_status mask_extent(const vq_tensor *mask, vq_window w, vq_pad_plan place, uint8_t **out)
+{
+	uint8_t *m = vq_calloc((size_t)place.H * (size_t)place.W, 1);
+	if (!m)
+		return VQ_ENOMEM;
+	for (int64_t y = 0; y < w.h; y++)
+		memcpy(m + (place.top + y) * place.W + place.left, (const uint8_t *)mask->data + (w.top + y) * mask->shape[1] + w.left, (size_t)w.w);
+	*out = m;
+	return VQ_OK;
+}
+
+vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool want_mask, vq_cell *cell)
+{
+	vq_tensor *image, *mask, out;
+	vq_geom g;
+	vq_pad_plan place;
+	uint8_t *m = NULL;
+	vq_status s = vq_sample_check(rec, &image, &mask);
+	*cell = (vq_cell){0};
+	if (s < 0 || (s = vq_geom_get(rec->meta, image, &g)) < 0)
+		return vq_context(s, "record \"%s\"", rec->id);
+	if (image->shape[0] != channels)
+		return vq_fail(VQ_EINVAL, "record \"%s\" has %lld channels, the model %d", rec->id, (long long)image->shape[0], channels);
+	vq_window w = { g.top, g.left, g.h, g.w };
+	if ((s = extent(image, w, multiple, &out, &place)) < 0)
+		return vq_context(s, "record \"%s\"", rec->id);
+	if (want_mask && mask && (s = mask_extent(mask, w, place, &m)) < 0) {
+		vq_tensor_free(&out);
+		return s;
+	}
+	*cell = (vq_cell){ out.data, m, (int)place.H, (int)place.W, (int)place.top, (int)place.left, (int)place.h, (int)place.w };
+	return VQ_OK;
+}
+
+struct vq_cells {
+	vqt_reader *r;
+};
+
+vq_status vq_cells_open(vq_cells **out, const char *path)
+{
+	*out = NULL;
+	vq_cells *s = vq_calloc(1, sizeof *s);
+	if (!s)
+		return VQ_ENOMEM;
+	vq_status st = vqt_open(&s->r, path, "samples|batches", NULL);
+	if (st < 0) {
+		free(s);
+		return st;
+	}
+	*out = s;
+	return VQ_OK;
+}
+
+const cJSON *vq_cells_header(const vq_cells *s) { return vqt_header(s->r); }
+const char *vq_cells_name(const vq_cells *s) { return vqt_name(s->r); }
+const char *vq_cells_warning(const vq_cells *s) { return vqt_warning(s->r); }
+int vq_cells_next(vq_cells *s, vqt_record *rec) { return vqt_next(s->r, rec); }
+
+void vq_cells_close(vq_cells *s)
+{
+	if (!s)
+		return;
+	vqt_close(s->r);
+	free(s);
+}
+
+cJSON *vq_cells_channels(const cJSON *header, const vqt_record *first)
+{
+	const cJSON *c = cJSON_GetObjectItemCaseSensitive(header, "channels");
+	if (!cJSON_IsArray(c) || !cJSON_GetArraySize(c))
+		c = cJSON_GetObjectItemCaseSensitive(first->meta, "channels");
+	if (cJSON_IsArray(c) && cJSON_GetArraySize(c))
+		return cJSON_Duplicate(c, true);
+	vq_tensor *image = vqt_get(first, "image");
+	cJSON *names = cJSON_CreateArray();
+	for (int64_t i = 0; image && names && i < image->shape[0]; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "C%lld", (long long)i + 1);
+		cJSON_AddItemToArray(names, cJSON_CreateString(name));
+	}
+	return names;
+}

@@ -1,0 +1,28 @@
+/* cells: a sample record as a model sees it: normalised, at its extent, f32. */
+#ifndef VQ_TOOLS_CELLS_H
+#define VQ_TOOLS_CELLS_H
+
+#include "formats/sample.h"
+#include "lib/train/trainer.h"
+
+/* Brings rec to the model's normalisation: a raw record is normalised so (in place, recorded in its metadata), one that was normalised
+ * otherwise is VQ_EINVAL that names the record and both ways. */
+vq_status vq_cell_normalize(vqt_record *rec, const vq_norm *want);
+/* The extent of a normalised record: fresh memory in cell->pixels and cell->mask (NULL without a mask); release with vq_cell_drop.
+ * want_mask false: no mask. Errors name the record. */
+vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool want_mask, vq_cell *cell);
+void vq_cell_drop(vq_cell *cell);
+
+/* The samples of a stream of samples or batches, one by one. */
+typedef struct vq_cells vq_cells;
+vq_status vq_cells_open(vq_cells **s, const char *path);
+const cJSON *vq_cells_header(const vq_cells *s);
+const char *vq_cells_name(const vq_cells *s);
+const char *vq_cells_warning(const vq_cells *s);
+int vq_cells_next(vq_cells *s, vqt_record *rec); /* as vqt_next */
+void vq_cells_close(vq_cells *s);
+
+/* The channels of a stream: its header's, else the first record's. Caller deletes; NULL with a message. */
+cJSON *vq_cells_channels(const cJSON *header, const vqt_record *first);
+
+#endif

@@ -1,0 +1,192 @@
+#include "tools/codec.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/model/graph.h"
+
+enum { PLANS = 64, CANVAS = 16 };
+
+typedef struct { int h, w; uint64_t used; vq_graph g; vq_model_io io; vq_plan *plan; } slot;
+typedef struct { vq_backend *b; vq_store *s; slot slot[PLANS]; uint64_t clock; } worker;
+
+struct codec {
+	const vq_model *m;
+	bool decode;
+	int n;
+	worker *w;
+};
+
+static void drop(worker *w, slot *s)
+{
+	if (s->plan)
+		w->b->plan_free(s->plan);
+	vq_graph_free(&s->g);
+	*s = (slot){0};
+}
+
+void codec_close(codec *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; c->w && i < c->n; i++) {
+		worker *w = &c->w[i];
+		for (int j = 0; j < PLANS; j++)
+			drop(w, &w->slot[j]);
+		if (w->s)
+			w->b->store_free(w->s);
+		if (w->b)
+			w->b->close(w->b);
+	}
+	free(c->w);
+	free(c);
+}
+
+vq_status codec_open(codec **out, const vq_model *m, const char *device, int threads, bool decode)
+{
+	vq_status s = VQ_OK;
+	*out = NULL;
+	codec *c = vq_calloc(1, sizeof *c);
+	if (!c)
+		return VQ_ENOMEM;
+	*c = (codec){ .m = m, .decode = decode, .n = threads, .w = vq_calloc((size_t)threads, sizeof *c->w) };
+	if (!c->w)
+		s = VQ_ENOMEM;
+	for (int i = 0; i < threads && s == VQ_OK; i++) {
+		worker *w = &c->w[i];
+		if ((s = vq_backend_open(&w->b, device, 1)) == VQ_OK && (s = w->b->store_make(w->b, &m->params, false, &w->s)) == VQ_OK &&
+		    (s = w->b->store_write(w->s, VQ_BUF_STATE, 0, m->params.sizes[0], m->state)) == VQ_OK)
+			s = w->b->store_write(w->s, VQ_BUF_PARAM, 0, m->params.sizes[1], m->param);
+	}
+	if (s < 0) {
+		codec_close(c);
+		return s;
+	}
+	*out = c;
+	return VQ_OK;
+}
+
+int codec_threads(const codec *c) { return c->n; }
+const char *codec_device(const codec *c) { return c->w[0].b->name; }
+const char *codec_isa(const codec *c) { return c->w[0].b->isa; }
+
+/* The plan for a cell of this extent, made or found; the one unused for longest makes room. */
+static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
+{
+	int ch = VQ_ALIGN(h, VQ_MAX(CANVAS, c->m->info.multiple)), cw = VQ_ALIGN(wd, VQ_MAX(CANVAS, c->m->info.multiple));
+	slot *s = &w->slot[0];
+	for (int i = 0; i < PLANS; i++) {
+		if (w->slot[i].plan && w->slot[i].h == ch && w->slot[i].w == cw) {
+			w->slot[i].used = ++w->clock;
+			*out = &w->slot[i];
+			return VQ_OK;
+		}
+		if (w->slot[i].used < s->used)
+			s = &w->slot[i];
+	}
+	drop(w, s);
+	vq_canvas canvas = { 1, ch, cw, 1, true, VQ_F32 };
+	vq_status st = vq_model_graph(&c->m->config, c->m->channels, &c->m->params, c->decode ? VQ_GRAPH_DECODE : VQ_GRAPH_ENCODE, canvas, &s->g, &s->io);
+	if (st == VQ_OK)
+		st = w->b->plan_make(w->b, w->s, &s->g, &s->plan);
+	if (st < 0) {
+		drop(w, s);
+		return st;
+	}
+	s->h = ch;
+	s->w = cw;
+	s->used = ++w->clock;
+	*out = s;
+	return VQ_OK;
+}
+
+/* Mean and deviation of the latent over the positions whose block of pixels holds one of the cell's own. */
+static vq_status latent(const codec *c, const slot *s, const worker *w, const vq_cell *cell, cell_codes *o)
+{
+	int d = c->m->info.level[0].dim, stride = c->m->info.stride;
+	const float *z = w->b->plan_host(s->plan, s->io.z[0]);
+	double *sum = vq_calloc(2 * (size_t)d, sizeof *sum), n = 0;
+	o->mean = vq_calloc((size_t)d, sizeof *o->mean);
+	o->std = vq_calloc((size_t)d, sizeof *o->std);
+	if (!sum || !o->mean || !o->std) {
+		free(sum);
+		return VQ_ENOMEM;
+	}
+	for (int y = 0; y < o->h; y++)
+		for (int x = 0; x < o->w; x++) {
+			bool own = false;
+			for (int i = y * stride; i < (y + 1) * stride; i++)
+				for (int j = x * stride; j < (x + 1) * stride; j++)
+					own |= cell->mask ? cell->mask[(size_t)i * (size_t)cell->w + (size_t)j] == 1 :
+						i >= cell->top && i < cell->top + cell->th && j >= cell->left && j < cell->left + cell->tw;
+			if (!own)
+				continue;
+			const float *v = z + ((size_t)y * (size_t)(s->w / stride) + (size_t)x) * (size_t)d;
+			for (int k = 0; k < d; k++) {
+				sum[k] += (double)v[k];
+				sum[d + k] += (double)v[k] * (double)v[k];
+			}
+			n++;
+		}
+	for (int k = 0; k < d && n > 0; k++) {
+		double mean = sum[k] / n;
+		o->mean[k] = (float)mean;
+		o->std[k] = (float)sqrt(fmax(sum[d + k] / n - mean * mean, 0));
+	}
+	free(sum);
+	return VQ_OK;
+}
+
+vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool features, cell_codes *o)
+{
+	worker *w = &c->w[worker_at];
+	slot *s;
+	int channels = c->m->channels, stride = c->m->info.stride;
+	*o = (cell_codes){ .h = cell->h / stride, .w = cell->w / stride };
+	VQ_TRY(plan_for(c, w, cell->h, cell->w, &s));
+	float *in = w->b->plan_host(s->plan, s->io.input);
+	memset(in, 0, sizeof *in * (size_t)s->h * (size_t)s->w * (size_t)channels);
+	for (int y = 0; y < cell->h; y++)
+		for (int x = 0; x < cell->w; x++)
+			for (int k = 0; k < channels; k++)
+				in[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)channels + (size_t)k] = cell->pixels[((size_t)k * (size_t)cell->h + (size_t)y) * (size_t)cell->w + (size_t)x];
+	vq_place at = { { 0, 0, 0, cell->h, cell->w }, { 0, cell->top, cell->left, cell->th, cell->tw } };
+	vq_step step = { .items = 1, .places = &at };
+	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
+	for (int l = 0; l < c->m->info.levels; l++) {
+		const int32_t *codes = w->b->plan_host(s->plan, s->io.codes[l]);
+		if (!(o->codes[l] = vq_malloc(sizeof(int32_t) * (size_t)o->h * (size_t)o->w)))
+			return VQ_ENOMEM;
+		for (int y = 0; y < o->h; y++)
+			memcpy(o->codes[l] + (size_t)y * (size_t)o->w, codes + (size_t)y * (size_t)(s->w / stride), sizeof *codes * (size_t)o->w);
+	}
+	return features ? latent(c, s, w, cell, o) : VQ_OK;
+}
+
+vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pixels)
+{
+	worker *w = &c->w[worker_at];
+	slot *s;
+	int channels = c->m->channels, stride = c->m->info.stride, h = in->h * stride, wd = in->w * stride;
+	*pixels = NULL;
+	VQ_TRY(plan_for(c, w, h, wd, &s));
+	for (int l = 0; l < c->m->info.levels; l++) {
+		int32_t *codes = w->b->plan_host(s->plan, s->io.codes[l]);
+		int row = s->w / stride;
+		memset(codes, 0xff, sizeof *codes * (size_t)(s->h / stride) * (size_t)row);
+		for (int y = 0; y < in->h; y++)
+			memcpy(codes + (size_t)y * (size_t)row, in->codes[l] + (size_t)y * (size_t)in->w, sizeof *codes * (size_t)in->w);
+	}
+	vq_place at = { { 0, 0, 0, h, wd }, { 0, 0, 0, h, wd } };
+	vq_step step = { .items = 1, .places = &at };
+	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
+	const float *out = w->b->plan_host(s->plan, s->io.output);
+	if (!(*pixels = vq_malloc(sizeof **pixels * (size_t)channels * (size_t)h * (size_t)wd)))
+		return VQ_ENOMEM;
+	for (int k = 0; k < channels; k++)
+		for (int y = 0; y < h; y++)
+			for (int x = 0; x < wd; x++)
+				(*pixels)[((size_t)k * (size_t)h + (size_t)y) * (size_t)wd + (size_t)x] = out[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)channels + (size_t)k];
+	return VQ_OK;
+}

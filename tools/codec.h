@@ -1,0 +1,30 @@
+/* codec: cells to codes and back, a cell a thread.
+ *
+ * Each worker has an engine of one thread and a plan a canvas size. The canvas of a cell (its extent rounded up to 16) is a function
+ * of the cell alone, so that its codes depend neither on the cells beside it nor on the number of threads. */
+#ifndef VQ_TOOLS_CODEC_H
+#define VQ_TOOLS_CODEC_H
+
+#include "formats/model.h"
+#include "lib/train/trainer.h"
+
+typedef struct codec codec;
+
+typedef struct {
+	int32_t *codes[VQ_CODE_LEVELS_MAX]; /* [h,w] each; caller frees */
+	int h, w;                           /* positions */
+	float *mean, *std;                  /* [dim] of the first level's latent over the cell's own positions; with features */
+} cell_codes;
+
+/* decode: plans for the decoder, else for the encoder. */
+vq_status codec_open(codec **c, const vq_model *m, const char *device, int threads, bool decode);
+int codec_threads(const codec *c);
+const char *codec_device(const codec *c); /* "cpu" */
+const char *codec_isa(const codec *c);
+/* worker: 0 to codec_threads-1, from inside an OpenMP parallel region, one thread a worker. */
+vq_status codec_encode(codec *c, int worker, const vq_cell *cell, bool features, cell_codes *out);
+/* pixels [C,H,W] of the extent (fresh; caller frees) from codes [h,w] a level. VQ_EINVAL: a code beyond its codebook. */
+vq_status codec_decode(codec *c, int worker, const cell_codes *codes, float **pixels);
+void codec_close(codec *c); /* NULL is fine */
+
+#endif

@@ -1,0 +1,27 @@
+/* export: what vq-export makes of the records of a stream, one target each. */
+#ifndef VQ_TOOL_EXPORT_H
+#define VQ_TOOL_EXPORT_H
+
+#include "formats/sample.h"
+#include "formats/table.h"
+
+/* One row a record: id, place, size, area; then, where the record has them, raw measurements and field statistics by channel, truth_*
+ * (simulated cells) and Metadata_* columns. */
+vq_status vq_export_csv_open(vq_table **t, const char *path);
+vq_status vq_export_csv_row(vq_table *t, const vqt_record *rec, const cJSON *header);
+
+/* path becomes a directory if it is not there; VQ_EIO when it holds anything. */
+vq_status vq_export_png_open(const char *path);
+/* The record's true pixels as a PNG: one channel grey, several as a composite of colours. channel: the one to show alone, by name;
+ * NULL for all. The contrast is that of the normalisation: [-1, 1]; [-3, 3] of z-scores; of raw pixels the field's percentiles 0.1 to
+ * 99.9, else the record's own extremes. */
+vq_status vq_export_png_put(const char *path, const vqt_record *rec, const cJSON *header, const char *channel);
+
+/* The file's name for an id: letters, digits, dot, minus and underscore stay, others become '_'; where more than one '#' before
+ * a number was replaced, or the name is too long, a hash of the id follows. Caller frees. */
+char *vq_export_file_name(const char *id);
+
+/* Name of channel c: the record's, else the header's, else its number from 1 (in buf). */
+const char *vq_export_channel(const vqt_record *rec, const cJSON *header, int c, char buf[32]);
+
+#endif

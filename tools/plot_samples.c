@@ -1,0 +1,310 @@
+#include "tools/plot_samples.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/csv.h"
+#include "formats/sample.h"
+#include "lib/image/normalize.h"
+#include "lib/image/panel.h"
+
+/* A cell that is to be shown. */
+typedef struct {
+	char *id, *note;
+	double psnr;              /* of the table; NaN: none */
+	int64_t channels, h, w;
+	float *own, *other;       /* [C,h,w] true pixels of the stream's and of the reference's record */
+	uint8_t *mask;            /* [h,w] or NULL */
+	double lo[VQ_CHANNELS_MAX], hi[VQ_CHANNELS_MAX];
+	bool scaled;              /* lo and hi are percentiles, not the data's own range */
+} cell;
+
+typedef struct { cell *v; size_t n, cap; cJSON *channels; /* names, from the first record that has them */ } cells;
+
+static void cell_free(cell *c)
+{
+	free(c->id);
+	free(c->note);
+	free(c->own);
+	free(c->other);
+	free(c->mask);
+	*c = (cell){0};
+}
+
+static cell *cells_add(cells *l, const char *id)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 32;
+		cell *v = vq_realloc(l->v, cap * sizeof *v);
+		if (!v)
+			return NULL;
+		l->v = v;
+		l->cap = cap;
+	}
+	cell *c = &l->v[l->n];
+	*c = (cell){ .id = vq_strdup(id), .psnr = NAN };
+	if (!c->id)
+		return NULL;
+	l->n++;
+	return c;
+}
+
+/* Keeps `want` of the list, evenly from its first to its last. */
+static void thin(cells *l, size_t want)
+{
+	size_t kept = 0, n = l->n;
+	if (n <= want)
+		return;
+	for (size_t i = 0, next = 0; i < n; i++) {
+		if (i != next) {
+			cell_free(&l->v[i]);
+			continue;
+		}
+		cell c = l->v[i];
+		l->v[i] = (cell){0};
+		l->v[kept++] = c;
+		next = kept < want ? want > 1 ? kept * (n - 1) / (want - 1) : n : n;
+	}
+	l->n = kept;
+}
+
+/* --- one record ------------------------------------------------------------------------------------------------------ */
+
+/* The true pixels of a record as floats. *out is the caller's. */
+static vq_status true_pixels(const vqt_record *r, const vq_tensor *image, const vq_geom *g, float **out)
+{
+	vq_tensor f;
+	int64_t channels = image->shape[0], ph = image->shape[1], pw = image->shape[2];
+	VQ_TRY(vq_tensor_to_f32(&f, image));
+	*out = vq_malloc((size_t)(channels * g->h * g->w) * sizeof(float));
+	for (int64_t row = 0; *out && row < channels * g->h; row++)
+		memcpy(*out + row * g->w, (float *)f.data + (row / g->h * ph + g->top + row % g->h) * pw + g->left, (size_t)g->w * sizeof(float));
+	vq_tensor_free(&f);
+	return *out ? VQ_OK : VQ_ENOMEM;
+}
+
+/* What is shown black and white: -1 and 1 of normalised pixels, else percentiles. */
+static vq_status find_range(cell *c, const vqt_record *r, const vq_tensor *image, const vq_geom *g)
+{
+	static const double p[2] = { .5, 99.5 };
+	vq_norm norm;
+	VQ_TRY(vq_norm_get(r->meta, &norm));
+	c->scaled = norm.method != VQ_NORM_ROBUST && norm.method != VQ_NORM_MINMAX;
+	for (int64_t k = 0; k < c->channels; k++) {
+		double ends[2] = { -1, 1 };
+		if (c->scaled)
+			VQ_TRY(vq_plane_percentiles(image, k, (vq_window){ g->top, g->left, g->h, g->w }, p, 2, ends));
+		c->lo[k] = ends[0];
+		c->hi[k] = ends[1] > ends[0] ? ends[1] : ends[0] + 1;
+	}
+	return VQ_OK;
+}
+
+static vq_status take_mask(cell *c, const vq_tensor *mask, const vq_geom *g)
+{
+	if (!mask)
+		return VQ_OK;
+	free(c->mask);
+	c->mask = vq_malloc((size_t)(g->h * g->w));
+	if (!c->mask)
+		return VQ_ENOMEM;
+	for (int64_t y = 0; y < g->h; y++)
+		memcpy(c->mask + y * g->w, (uint8_t *)mask->data + (g->top + y) * mask->shape[1] + g->left, (size_t)g->w);
+	return VQ_OK;
+}
+
+static vq_status take_record(cells *l, cell *c, const vqt_record *r, bool reference)
+{
+	const cJSON *names = cJSON_GetObjectItemCaseSensitive(r->meta, "channels");
+	vq_tensor *image, *mask;
+	vq_geom g;
+	VQ_TRY(vq_sample_check(r, &image, &mask));
+	VQ_TRY(vq_geom_get(r->meta, image, &g));
+	if (reference && (image->shape[0] != c->channels || g.h != c->h || g.w != c->w))
+		return vq_fail(VQ_EINVAL, "%lld x %lld pixels with %lld channels, in the reference %lld x %lld with %lld", (long long)c->h, (long long)c->w,
+		               (long long)c->channels, (long long)g.h, (long long)g.w, (long long)image->shape[0]);
+	if (!l->channels && names && !(l->channels = cJSON_Duplicate(names, true)))
+		return vq_fail(VQ_ENOMEM, "out of memory: channel names");
+	c->channels = image->shape[0];
+	c->h = g.h;
+	c->w = g.w;
+	VQ_TRY(find_range(c, r, image, &g));
+	VQ_TRY(take_mask(c, mask, &g));
+	return true_pixels(r, image, &g, reference ? &c->other : &c->own);
+}
+
+/* --- which records --------------------------------------------------------------------------------------------------- */
+
+static int by_psnr(const void *a, const void *b)
+{
+	const cell *p = a, *q = b;
+	return p->psnr < q->psnr ? -1 : p->psnr > q->psnr ? 1 : strcmp(p->id, q->id);
+}
+
+static vq_status read_rows(vq_csv *csv, cells *l)
+{
+	int got, id = vq_csv_column(csv, "id"), psnr = vq_csv_column(csv, "psnr");
+	if (id < 0 || psnr < 0)
+		return vq_fail(VQ_EFORMAT, "%s: no column \"%s\": this is not a table of vq-metrics", vq_csv_path(csv), id < 0 ? "id" : "psnr");
+	while ((got = vq_csv_next(csv)) > 0) {
+		char *end;
+		const char *text = vq_csv_get(csv, psnr);
+		cell *c = cells_add(l, vq_csv_get(csv, id));
+		if (!c)
+			return VQ_ENOMEM;
+		/* an empty cell stands for a PSNR that is not finite: equal images */
+		c->psnr = *text ? strtod(text, &end) : INFINITY;
+		if (*text && *end)
+			return vq_fail(VQ_EFORMAT, "%s line %llu: psnr \"%s\" is no number", vq_csv_path(csv), (unsigned long long)vq_csv_line(csv), text);
+		if (!(c->note = isinf(c->psnr) ? vq_strdup("equal") : vq_format("%.1f dB", c->psnr)))
+			return VQ_ENOMEM;
+	}
+	return got;
+}
+
+static vq_status choose_by_table(cells *l, const vq_samples_options *o)
+{
+	vq_csv *csv;
+	VQ_TRY(vq_csv_open(&csv, o->per_record));
+	vq_status s = read_rows(csv, l);
+	vq_csv_close(csv);
+	VQ_TRY(s);
+	if (!l->n)
+		return vq_fail(VQ_EINVAL, "%s: no records in it", o->per_record);
+	qsort(l->v, l->n, sizeof *l->v, by_psnr);
+	thin(l, (size_t)o->records);
+	return VQ_OK;
+}
+
+/* --- the streams ----------------------------------------------------------------------------------------------------- */
+
+static cell *wanted(const cells *l, const char *id)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (!strcmp(l->v[i].id, id))
+			return &l->v[i];
+	return NULL;
+}
+
+/* Reads a stream until every cell of the list is found in it. */
+static vq_status find_all(cells *l, const char *path, bool reference)
+{
+	vqt_reader *r;
+	vqt_record rec;
+	size_t found = 0;
+	int got = 0;
+	VQ_TRY(vqt_open(&r, path, "samples", NULL));
+	while (found < l->n && (got = vqt_next(r, &rec)) > 0) {
+		cell *c = wanted(l, rec.id);
+		vq_status s = c ? take_record(l, c, &rec, reference) : VQ_OK;
+		found += c != NULL;
+		if (s < 0)
+			got = vq_context(s, "%s: record %s", vqt_name(r), rec.id);
+		vqt_record_free(&rec);
+		if (s < 0)
+			break;
+	}
+	for (size_t i = 0; got == 0 && found < l->n && i < l->n; i++)
+		if (!(reference ? l->v[i].other : l->v[i].own))
+			got = vq_fail(VQ_EINVAL, "%s: no record %s in it", vqt_name(r), l->v[i].id);
+	vqt_close(r);
+	return got < 0 ? got : VQ_OK;
+}
+
+/* One pass that ends with cells spread evenly: every k-th is kept, and k doubles when there are too many. */
+static vq_status choose_evenly(cells *l, const vq_samples_options *o)
+{
+	vqt_reader *r;
+	vqt_record rec;
+	uint64_t i = 0, step = 1;
+	size_t room = 2 * (size_t)o->records;
+	int got;
+	VQ_TRY(vqt_open(&r, o->stream, "samples", NULL));
+	for (; (got = vqt_next(r, &rec)) > 0; i++) {
+		vq_status s = VQ_OK;
+		if (i % step == 0 && l->n == room) {
+			size_t kept = 0;
+			for (size_t k = 0; k < l->n; k++)
+				if (k % 2)
+					cell_free(&l->v[k]);
+				else
+					l->v[kept++] = l->v[k];
+			l->n = kept;
+			step *= 2;
+		}
+		if (i % step == 0) {
+			cell *c = cells_add(l, rec.id);
+			s = c ? take_record(l, c, &rec, false) : VQ_ENOMEM;
+			if (s < 0)
+				vq_context(s, "%s: record %s", vqt_name(r), rec.id);
+		}
+		vqt_record_free(&rec);
+		if (s < 0) {
+			got = s;
+			break;
+		}
+	}
+	if (got == 0 && !l->n)
+		got = vq_fail(VQ_EINVAL, "%s: no records in it", vqt_name(r));
+	vqt_close(r);
+	if (got == 0)
+		thin(l, (size_t)o->records);
+	return got;
+}
+
+/* --- the panel ------------------------------------------------------------------------------------------------------- */
+
+static void rescale(const cell *c, float *p)
+{
+	int64_t n = c->h * c->w;
+	for (int64_t k = 0; p && c->scaled && k < c->channels; k++)
+		for (int64_t i = 0; i < n; i++)
+			p[k * n + i] = (float)((p[k * n + i] - c->lo[k]) / (c->hi[k] - c->lo[k]) * 2 - 1);
+}
+
+static vq_status draw(vq_tensor *rgb, const cells *l, const vq_samples_options *o)
+{
+	const char *names[VQ_CHANNELS_MAX];
+	const cJSON *name;
+	int n_names = 0;
+	vq_panel_item *items = vq_calloc(l->n, sizeof *items);
+	if (!items)
+		return VQ_ENOMEM;
+	for (size_t i = 0; i < l->n; i++) {
+		cell *c = &l->v[i];
+		rescale(c, c->own);
+		rescale(c, c->other);
+		/* the PSNR of pixels that were stretched for display means nothing */
+		const char *note = c->note ? c->note : c->scaled ? "" : NULL;
+		items[i] = (vq_panel_item){ c->channels, c->h, c->w, c->other ? c->other : c->own, c->other ? c->own : NULL, c->mask, c->id, note };
+	}
+	vq_panel_options how = { .composite = o->composite, .zoom = o->zoom, .columns = o->columns, .error = o->error };
+	cJSON_ArrayForEach(name, l->channels)
+		if (n_names < VQ_CHANNELS_MAX && cJSON_IsString(name))
+			names[n_names++] = name->valuestring;
+	if (n_names == l->v[0].channels)
+		how.channels = names;
+	vq_status s = vq_panel_draw(rgb, items, (int)l->n, &how);
+	free(items);
+	return s;
+}
+
+vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o)
+{
+	cells l = {0};
+	*rgb = (vq_tensor){0};
+	vq_status s = o->per_record ? choose_by_table(&l, o) : choose_evenly(&l, o);
+	if (s == VQ_OK && o->per_record)
+		s = find_all(&l, o->stream, false);
+	if (s == VQ_OK && o->reference)
+		s = find_all(&l, o->reference, true);
+	if (s == VQ_OK)
+		s = draw(rgb, &l, o);
+	for (size_t i = 0; i < l.n; i++)
+		cell_free(&l.v[i]);
+	free(l.v);
+	cJSON_Delete(l.channels);
+	return s;
+}

@@ -1,0 +1,21 @@
+/* plot_samples: cells of a stream, beside their reference where there is one, as a picture. */
+#ifndef VQ_PLOT_SAMPLES_H
+#define VQ_PLOT_SAMPLES_H
+
+#include "lib/tensor.h"
+
+typedef struct {
+	const char *stream;      /* samples; "-" or NULL: standard input */
+	const char *reference;   /* samples with the same ids, or NULL: the stream's cells alone */
+	const char *per_record;  /* the CSV of vq-metrics: PSNR, and the cells from the worst to the best of it; or NULL */
+	int records;             /* how many cells, at least 1 */
+	bool composite;
+	int zoom, columns;       /* 0: chosen */
+	double error;            /* end of the difference scale, 0: chosen */
+} vq_samples_options;
+
+/* *rgb becomes u8 [H,W,3]. Without per_record the cells are spread evenly over the stream. Normalised cells (robust, minmax) are shown
+ * on their own scale [-1, 1]; others channel by channel between the 0.5 and 99.5 percentiles of the original. */
+vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o);
+
+#endif

@@ -1,0 +1,248 @@
+#include "tools/train_run.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/config.h"
+#include "formats/imagefile_write.h"
+#include "formats/outfile.h"
+#include "formats/split.h"
+#include "lib/image/panel.h"
+
+static char *in_run(const train_run *r, const char *name) { return vq_format("%s/%s", r->dir, name); }
+
+static vq_status make_dir(const char *path)
+{
+	if (!mkdir(path, 0777) || errno == EEXIST)
+		return VQ_OK;
+	return vq_fail(VQ_EIO, "%s: %s", path, strerror(errno));
+}
+
+/* mkdir -p */
+static vq_status make_dirs(const char *path)
+{
+	char *p = vq_strdup(path);
+	if (!p)
+		return VQ_ENOMEM;
+	vq_status s = VQ_OK;
+	for (char *q = p + 1; *q && s == VQ_OK; q++)
+		if (*q == '/') {
+			*q = 0;
+			s = make_dir(p);
+			*q = '/';
+		}
+	if (s == VQ_OK)
+		s = make_dir(p);
+	free(p);
+	return s;
+}
+
+static void remove_samples(const char *dir)
+{
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		size_t n = strlen(e->d_name);
+		char *path = n > 4 && !strcmp(e->d_name + n - 4, ".png") ? vq_format("%s/%s", dir, e->d_name) : NULL;
+		if (path)
+			unlink(path);
+		free(path);
+	}
+	if (d)
+		closedir(d);
+}
+
+vq_status train_run_open(train_run *r, const char *dir, bool force)
+{
+	static const char *const left[] = { "model.safetensors", "last.ckpt", "history.jsonl", "config.json", "split.csv" };
+	r->dir = dir;
+	VQ_TRY(make_dirs(dir));
+	for (size_t i = 0; i < VQ_COUNT(left); i++) {
+		char *path = in_run(r, left[i]);
+		if (!path)
+			return VQ_ENOMEM;
+		bool there = !access(path, F_OK);
+		if (there && !force && i < 2) {
+			vq_status s = vq_fail(VQ_EINVAL, "%s: holds a model already (%s): --force starts anew", dir, left[i]);
+			free(path);
+			return s;
+		}
+		if (there)
+			unlink(path);
+		free(path);
+	}
+	char *samples = in_run(r, "samples");
+	if (samples)
+		remove_samples(samples);
+	free(samples);
+	return VQ_OK;
+}
+
+static vq_status follow(train_run *r, const char *file, const vq_part_record *rec)
+{
+	vq_parts *p;
+	VQ_TRY(vq_parts_read(&p, file));
+	vq_status s = VQ_OK;
+	for (uint32_t i = 0; i < r->cells.n && s == VQ_OK; i++) {
+		int part = vq_parts_find(p, rec[i].id);
+		if (part < 0)
+			s = vq_fail(VQ_EINVAL, "%s: it has no record \"%s\"", file, rec[i].id);
+		else
+			r->part[i] = (uint8_t)part;
+	}
+	vq_parts_free(p);
+	return s;
+}
+
+vq_status train_run_split(train_run *r, const char *file, vq_part_report *report)
+{
+	uint32_t n = r->cells.n;
+	vq_part_record *rec = vq_calloc(n, sizeof *rec);
+	char *path = in_run(r, "split.csv");
+	r->part = vq_calloc(n, 1);
+	r->train = vq_calloc(n, sizeof *r->train);
+	r->val = vq_calloc(n, sizeof *r->val);
+	vq_status s = rec && path && r->part && r->train && r->val ? VQ_OK : VQ_ENOMEM;
+	for (uint32_t i = 0; s == VQ_OK && i < n; i++)
+		rec[i] = (vq_part_record){ r->cells.v[i].id, r->cells.v[i].group, r->cells.v[i].declared };
+	*report = (vq_part_report){0};
+	if (s == VQ_OK)
+		s = file ? follow(r, file, rec) : vq_part_assign(rec, n, r->model.config.val_fraction, (uint64_t)r->model.config.seed, r->part, report);
+	for (uint32_t i = 0; s == VQ_OK && i < n; i++) {
+		if (r->part[i] == VQ_PART_TRAIN)
+			r->train[r->n_train++] = i;
+		else if (r->part[i] == VQ_PART_VAL)
+			r->val[r->n_val++] = i;
+		else
+			r->n_test++;
+	}
+	if (s == VQ_OK && !r->n_train)
+		s = vq_fail(VQ_EINVAL, "the split leaves no cell to train on (%u val, %u test)", r->n_val, r->n_test);
+	if (s == VQ_OK)
+		s = vq_parts_write(path, rec, r->part, n);
+	free(rec);
+	free(path);
+	return s;
+}
+
+vq_status train_run_config(const train_run *r)
+{
+	vq_buf text = {0};
+	char *path = in_run(r, "config.json");
+	vq_status s = path ? vq_config_json(&r->model.config, &text) : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = vq_out_write(path, text.data, text.len);
+	vq_buf_free(&text);
+	free(path);
+	return s;
+}
+
+static cJSON *losses(const vq_losses *l, bool val)
+{
+	cJSON *o = cJSON_CreateObject();
+	cJSON_AddNumberToObject(o, "loss", l->loss);
+	cJSON_AddNumberToObject(o, "recon", l->recon);
+	cJSON_AddNumberToObject(o, "commit", l->commit);
+	if (val) {
+		cJSON_AddNumberToObject(o, "psnr", l->psnr);
+		cJSON_AddNumberToObject(o, "ssim", l->ssim);
+	}
+	cJSON_AddNumberToObject(o, "usage", l->usage);
+	cJSON_AddNumberToObject(o, "perplexity", l->perplexity);
+	return o;
+}
+
+static vq_status add_history(train_run *r, const vq_epoch *e)
+{
+	if (!r->history) {
+		char *path = in_run(r, "history.jsonl");
+		vq_status s = path ? vq_history_open(&r->history, path) : VQ_ENOMEM;
+		free(path);
+		VQ_TRY(s);
+	}
+	cJSON *o = cJSON_CreateObject();
+	cJSON_AddNumberToObject(o, "epoch", (double)e->epoch);
+	cJSON_AddNumberToObject(o, "step", (double)e->step);
+	cJSON_AddNumberToObject(o, "seconds", e->seconds);
+	cJSON_AddNumberToObject(o, "pixels", (double)e->pixels);
+	cJSON_AddItemToObject(o, "train", losses(&e->train, false));
+	if (e->val.cells)
+		cJSON_AddItemToObject(o, "val", losses(&e->val, true));
+	cJSON_AddNumberToObject(o, "lr", e->lr);
+	cJSON_AddNumberToObject(o, "grad_norm", e->grad_norm);
+	cJSON_AddNumberToObject(o, "revived", (double)e->revived);
+	vq_status s = vq_history_add(r->history, o);
+	cJSON_Delete(o);
+	return s;
+}
+
+/* A few cells of the validation split (or of training, when there is none) with their reconstructions. */
+static vq_status draw_samples(train_run *r, vq_trainer *t, const vq_epoch *e)
+{
+	enum { SHOWN = 8 };
+	const uint32_t *from = r->n_val ? r->val : r->train;
+	uint32_t n = r->n_val ? r->n_val : r->n_train, shown = VQ_MIN(n, (uint32_t)SHOWN);
+	size_t c = (size_t)r->model.channels;
+	vq_panel_item item[SHOWN] = {0};
+	float *image[SHOWN] = {0}, *recon[SHOWN] = {0};
+	vq_tensor rgb = {0};
+	char *dir = in_run(r, "samples"), *path = dir ? vq_format("%s/epoch-%04lld.png", dir, (long long)e->epoch) : NULL;
+	vq_status s = path ? make_dir(dir) : VQ_ENOMEM;
+	for (uint32_t i = 0; i < shown && s == VQ_OK; i++) {
+		uint32_t k = from[(uint64_t)i * n / shown];
+		vq_cell cell;
+		s = train_cells_get(&r->cells, k, &cell);
+		size_t count = c * (size_t)cell.h * (size_t)cell.w;
+		if (s < 0 || !(image[i] = vq_malloc(2 * count * sizeof(float))))
+			s = s < 0 ? s : VQ_ENOMEM;
+		else {
+			recon[i] = image[i] + count;
+			memcpy(image[i], cell.pixels, count * sizeof(float));
+			item[i] = (vq_panel_item){ (int64_t)c, cell.h, cell.w, image[i], recon[i], NULL, r->cells.v[k].id, NULL };
+			s = vq_trainer_reconstruct(t, k, recon[i]);
+		}
+	}
+	if (s == VQ_OK && (s = vq_panel_draw(&rgb, item, (int)shown, NULL)) == VQ_OK)
+		s = vq_png_write(path, &rgb);
+	for (int i = 0; i < SHOWN; i++)
+		free(image[i]);
+	vq_tensor_free(&rgb);
+	free(dir);
+	free(path);
+	return s;
+}
+
+vq_status train_run_epoch(train_run *r, vq_trainer *t, const vq_epoch *e)
+{
+	const vq_config *c = &r->model.config;
+	r->last = *e;
+	if (e->best) {
+		char *path = in_run(r, "model.safetensors");
+		vq_status s = path ? vq_trainer_read(t, r->model.state, r->model.param) : VQ_ENOMEM;
+		r->model.step = e->step;
+		if (s == VQ_OK)
+			s = vq_model_save(&r->model, path);
+		free(path);
+		VQ_TRY(s);
+		r->best = *e;
+		r->saved = true;
+	}
+	VQ_TRY(add_history(r, e));
+	if (c->save_samples_every > 0 && (e->last || e->epoch % c->save_samples_every == 0))
+		VQ_TRY(draw_samples(r, t, e));
+	return VQ_OK;
+}
+
+void train_run_free(train_run *r)
+{
+	vq_history_close(r->history);
+	train_cells_free(&r->cells);
+	vq_model_free(&r->model);
+	free(r->part);
+	free(r->train);
+	free(r->val);
+	*r = (train_run){0};
+}

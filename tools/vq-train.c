@@ -1,0 +1,195 @@
+/* vq-train: samples -> a trained model, with its history, in a directory. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/config.h"
+#include "tools/cli.h"
+#include "tools/progress.h"
+#include "tools/train_run.h"
+
+static const char *config_path, *val_path, *split_by, *split_path, *init_path;
+static vq_strings sets;
+static int64_t epochs, steps, memory = (int64_t)4 << 30;
+static double max_time, val_fraction;
+static bool epochs_given, steps_given, time_given, fraction_given, force, profile;
+
+static const vq_option options[] = {
+	{ .name = "config", .letter = 'c', .type = VQ_OPT_FILE, .value = &config_path, .arg = "FILE", .help = "Model and training, as vq-config(5) tells. Default: the values of configs/cells.json." },
+	{ .name = "set", .type = VQ_OPT_LIST, .value = &sets, .arg = "KEY=VALUE", .help = "Change one key of the configuration; may be given several times." },
+	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones." },
+	{ .name = "force", .type = VQ_OPT_FLAG, .value = &force, .help = "Start anew in a directory that holds a model already." },
+	{ .type = VQ_OPT_GROUP, .help = "How long" },
+	{ .name = "epochs", .type = VQ_OPT_INT, .value = &epochs, .arg = "N", .help = "Stop after N epochs.", .lo = 1, .hi = 1e9, .given = &epochs_given },
+	{ .name = "steps", .type = VQ_OPT_INT, .value = &steps, .arg = "N", .help = "Stop after N optimiser steps.", .lo = 1, .hi = 1e15, .given = &steps_given },
+	{ .name = "max-time", .type = VQ_OPT_TIME, .value = &max_time, .arg = "TIME", .help = "Stop after this time (90, 120s, 5m, 1.5h), reading and saving included; the schedule is fitted to it. Of these three, those not given have no limit.", .lo = 1, .hi = 1e9, .given = &time_given },
+	{ .type = VQ_OPT_GROUP, .help = "Which cells choose the model" },
+	{ .name = "val", .type = VQ_OPT_FILE, .value = &val_path, .arg = "FILE", .help = "Validate on the cells of this stream; the main stream is then not divided." },
+	{ .name = "val-fraction", .type = VQ_OPT_REAL, .value = &val_fraction, .arg = "F", .help = "Hold out about this fraction of the cells, by whole groups, where no Metadata_Split column decides. Default: the configuration's 0.1.", .lo = 0, .hi = 0.9, .given = &fraction_given },
+	{ .name = "split-by", .type = VQ_OPT_STRING, .value = &split_by, .arg = "COLUMNS", .help = "What makes a group: metadata columns with commas between, or \"cell\". Default: Metadata_Group, else plate and well, else field." },
+	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "Follow this split.csv (id, group, split)." },
+	{ .type = VQ_OPT_GROUP, .help = "Resources" },
+	{ .name = "memory", .type = VQ_OPT_SIZE, .value = &memory, .arg = "SIZE", .help = "Hold at most this much of the cells in memory; the rest is read again from the stream when its turn comes. Default 4G.", .lo = 0, .hi = 1e15 },
+	{ .name = "profile", .type = VQ_OPT_FLAG, .value = &profile, .help = "At the end, say on stderr where the steps' time went." },
+	{ 0 },
+};
+
+static const vq_tool tool = {
+	.name = "vq-train", .brief = "train a VQ-VAE on cells", .usage = "[-c CONFIG] [-o RUN] [options] [STREAM]", .options = options,
+	.flags = VQ_CLI_THREADS | VQ_CLI_SEED | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .min_operands = 0, .max_operands = 1,
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	if (interrupted)
+		_exit(130);
+	interrupted = 1;
+}
+
+static void configure(vq_config *c)
+{
+	vq_config_defaults(c);
+	if (config_path && vq_config_read(c, config_path) < 0)
+		vq_die(NULL);
+	for (int i = 0; i < sets.n; i++)
+		if (vq_config_set(c, sets.v[i]) < 0)
+			vq_die("--set %s: %s", sets.v[i], vq_message());
+	if (epochs_given || steps_given || time_given) {
+		c->epochs = epochs;
+		c->max_steps = steps;
+		c->max_seconds = max_time;
+	}
+	if (fraction_given)
+		c->val_fraction = val_fraction;
+	if (split_by && strlen(split_by) < sizeof c->split_by)
+		strcpy(c->split_by, split_by);
+	if (vq_cli.seed)
+		c->seed = (int64_t)vq_cli.seed;
+	if (vq_config_check(c) < 0)
+		vq_die("%s%s%s", config_path ? config_path : "", config_path ? ": " : "", vq_message());
+}
+
+/* How raw records are normalised: as the configuration says. */
+static vq_norm raw_norm(const vq_config *c)
+{
+	static const vq_norm_method of[] = { [VQ_CONFIG_NORM_ROBUST] = VQ_NORM_ROBUST, [VQ_CONFIG_NORM_ZSCORE] = VQ_NORM_ZSCORE,
+		[VQ_CONFIG_NORM_MINMAX] = VQ_NORM_MINMAX, [VQ_CONFIG_NORM_NONE] = VQ_NORM_NONE };
+	vq_norm n = { .method = of[c->normalize_method], .scope = "record", .percentiles = { 5, 95 }, .clip = c->normalize_clip };
+	if (c->normalize_percentiles.n == 2) {
+		n.percentiles[0] = c->normalize_percentiles.v[0];
+		n.percentiles[1] = c->normalize_percentiles.v[1];
+	}
+	return n;
+}
+
+static vq_status cell_size(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_size(&((train_run *)ctx)->cells, i, cell); }
+static vq_status cell_get(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_get(&((train_run *)ctx)->cells, i, cell); }
+
+static vq_status epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
+{
+	vq_progress_end();
+	VQ_TRY(train_run_epoch(ctx, t, e));
+	vq_info("epoch %lld, step %lld, %.1f s: train %.5f, val %.5f, PSNR %.2f dB, usage %.3f%s", (long long)e->epoch, (long long)e->step, e->seconds,
+		e->train.loss, e->val.loss, e->val.psnr, e->train.usage, e->best ? ", best so far" : "");
+	return VQ_OK;
+}
+
+static bool step(void *ctx, const vq_progress *p)
+{
+	double left = p->fraction > 0 ? p->seconds * (1 - p->fraction) / p->fraction : 0;
+	vq_progress_show("epoch %lld  step %lld  %.0f cells/s  loss %.4f (recon %.4f, commit %.4f)  usage %.2f  ETA %d:%02d", (long long)p->epoch + 1,
+		(long long)p->step, p->cells_per_second, p->loss, p->recon, p->commit, p->usage, (int)left / 60, (int)left % 60);
+	return interrupted;
+}
+
+/* From here on the run is described: read cells, divide them, start the engine. */
+static void prepare(train_run *r, const char *stream, const char *dir)
+{
+	vq_model_info info;
+	vq_part_report report = {0};
+	vq_config *c = &r->model.config;
+	vq_norm raw = raw_norm(c);
+	if (vq_model_describe(c, 1, &info) < 0)
+		vq_die(NULL);
+	if (train_run_open(r, dir, force) < 0)
+		vq_die(NULL);
+	r->cells.multiple = info.multiple;
+	r->cells.masks = c->content_weighting;
+	r->cells.limit = (uint64_t)memory;
+	if (train_cells_read(&r->cells, stream, dir, &raw, c->split_by, NULL) < 0)
+		vq_die(NULL);
+	if (val_path) {
+		c->val_fraction = 0;
+		if (train_cells_read(&r->cells, val_path, dir, &raw, c->split_by, "val") < 0)
+			vq_die(NULL);
+	}
+	if (train_run_split(r, split_path, &report) < 0)
+		vq_die(NULL);
+	if (report.by_cell && strcmp(c->split_by, "cell"))
+		vq_warn("%s: all cells are of one group: validation cells are drawn from it, so that both sides share a field (--split-by cell says so without this warning)", stream ? stream : "standard input");
+	r->model.channels = r->cells.channels;
+	r->model.names = cJSON_Duplicate(r->cells.names, true);
+	r->model.norm = r->cells.norm;
+	strcpy(r->model.pad_mode, r->cells.pad_mode);
+	cJSON *header = vqt_header_make("samples", NULL);
+	if (!header || vq_json_set(header, "chain", cJSON_Duplicate(r->cells.chain, true)) < 0 || vqt_header_chain(header, "vq-train", vq_cli_args()) < 0)
+		vq_die(NULL);
+	r->model.chain = cJSON_DetachItemFromObjectCaseSensitive(header, "chain");
+	cJSON_Delete(header);
+	if (vq_model_setup(&r->model) < 0 || train_run_config(r) < 0)
+		vq_die(NULL);
+	if (init_path && vq_model_init_from(&r->model, init_path) < 0)
+		vq_die("%s", vq_message());
+}
+
+static void summary(const train_run *r)
+{
+	const vq_epoch *e = &r->best;
+	if (vq_cli.verbosity < 0 || !r->saved)
+		return;
+	fprintf(stderr, "vq-train: %s/model.safetensors: %lld steps of %lld, %u cells to train, %u to choose, %u kept", r->dir, (long long)e->step,
+		(long long)r->last.step, r->n_train, r->n_val, r->n_test);
+	if (e->val.cells)
+		fprintf(stderr, "; validation PSNR %.2f dB, SSIM %.3f", e->val.psnr, e->val.ssim);
+	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
+}
+
+int main(int argc, char **argv)
+{
+	double started = vq_seconds();
+	vq_strings operands;
+	train_run r = {0};
+	vq_backend *b;
+	vq_trainer *t;
+	vq_cli_parse(&tool, argc, argv, &operands);
+	signal(SIGINT, on_interrupt);
+	configure(&r.model.config);
+	const char *dir = vq_cli.output ? vq_cli.output : *r.model.config.save_directory ? r.model.config.save_directory : "run";
+	static const char *const device[] = { "auto", "cpu", "cuda" };
+	if (vq_backend_open(&b, device[vq_cli.device], vq_cli.threads) < 0)
+		vq_die(NULL);
+	prepare(&r, operands.n ? operands.v[0] : NULL, dir);
+	vq_trainer_options o = { .config = &r.model.config, .channels = r.model.channels, .backend = b, .train = r.train, .val = r.val,
+		.n_train = r.n_train, .n_val = r.n_val, .started = started, .calls = { &r, cell_size, cell_get, epoch, step } };
+	if (vq_trainer_make(&t, &o) < 0 || (init_path && vq_trainer_load(t, r.model.state, r.model.param) < 0))
+		vq_die(NULL);
+	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r.n_train, r.n_val, r.n_test, vq_seconds() - started);
+	vq_status s = vq_trainer_run(t);
+	vq_progress_end();
+	if (s < 0)
+		vq_error("%s%s", vq_message(), r.saved ? "; the best model so far is kept" : "");
+	summary(&r);
+	char *where = profile ? vq_trainer_profile(t) : NULL;
+	if (where)
+		fprintf(stderr, "%s", where);
+	free(where);
+	vq_trainer_free(t);
+	b->close(b);
+	train_run_free(&r);
+	return vq_cli_end(s < 0 ? 1 : interrupted ? 130 : 0);
+}
