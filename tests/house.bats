@@ -42,7 +42,7 @@ none() {
         lib/backend.c) down='lib/((base|tensor|rng|backend)\.h|cpu/cpu\.h|cuda/cuda\.h)' ;;
         lib/cpu/*)     down='lib/((base|tensor|rng|backend)\.h|cpu/.*|model/graph\.h)' ;;
         lib/cuda/*)    down='lib/((base|tensor|rng|backend)\.h|cuda/.*|model/graph\.h)' ;;
-        lib/model/*)   down='lib/((base|tensor|rng|backend)\.h|(image|model)/.*)' ;;
+        lib/model/*)   down='lib/((base|tensor|rng|backend)\.h|(image|model)/.*|train/config\.h)' ;; # the configuration is plain data
         lib/train/*)   down='lib/((base|tensor|rng|backend)\.h|(image|eval|model|train)/.*)' ;;
         *)             down='no such layer' ;;
         esac

@@ -88,38 +88,6 @@ vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool w
 	return VQ_OK;
 }
 
-struct vq_cells {
-	vqt_reader *r;
-};
-
-vq_status vq_cells_open(vq_cells **out, const char *path)
-{
-	*out = NULL;
-	vq_cells *s = vq_calloc(1, sizeof *s);
-	if (!s)
-		return VQ_ENOMEM;
-	vq_status st = vqt_open(&s->r, path, "samples|batches", NULL);
-	if (st < 0) {
-		free(s);
-		return st;
-	}
-	*out = s;
-	return VQ_OK;
-}
-
-const cJSON *vq_cells_header(const vq_cells *s) { return vqt_header(s->r); }
-const char *vq_cells_name(const vq_cells *s) { return vqt_name(s->r); }
-const char *vq_cells_warning(const vq_cells *s) { return vqt_warning(s->r); }
-int vq_cells_next(vq_cells *s, vqt_record *rec) { return vqt_next(s->r, rec); }
-
-void vq_cells_close(vq_cells *s)
-{
-	if (!s)
-		return;
-	vqt_close(s->r);
-	free(s);
-}
-
 cJSON *vq_cells_channels(const cJSON *header, const vqt_record *first)
 {
 	const cJSON *c = cJSON_GetObjectItemCaseSensitive(header, "channels");

@@ -13,15 +13,6 @@ vq_status vq_cell_normalize(vqt_record *rec, const vq_norm *want);
 vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool want_mask, vq_cell *cell);
 void vq_cell_drop(vq_cell *cell);
 
-/* The samples of a stream of samples or batches, one by one. */
-typedef struct vq_cells vq_cells;
-vq_status vq_cells_open(vq_cells **s, const char *path);
-const cJSON *vq_cells_header(const vq_cells *s);
-const char *vq_cells_name(const vq_cells *s);
-const char *vq_cells_warning(const vq_cells *s);
-int vq_cells_next(vq_cells *s, vqt_record *rec); /* as vqt_next */
-void vq_cells_close(vq_cells *s);
-
 /* The channels of a stream: its header's, else the first record's. Caller deletes; NULL with a message. */
 cJSON *vq_cells_channels(const cJSON *header, const vqt_record *first);
 

@@ -5,7 +5,7 @@
 #ifndef VQ_TOOLS_CODEC_H
 #define VQ_TOOLS_CODEC_H
 
-#include "formats/model.h"
+#include "tools/modelfile.h"
 #include "lib/train/trainer.h"
 
 typedef struct codec codec;

@@ -209,7 +209,7 @@ static vq_status add_line(const curves *c, int p, int r, int of, bool *first, vq
 static vq_status add_panel(const curves *c, int p, vq_buf *b)
 {
 	const panel *q = &c->panel[p];
-	bool log = q->positive && q->hi > 20 * q->lo && strncmp(q->name, "usage", 5), flat = q->lo == q->hi, first = true;
+	bool log = q->positive && q->hi > 20 * q->lo && strncmp(q->name, "usage", 5) && strcmp(q->name, "lr"), flat = q->lo == q->hi, first = true;
 	VQ_TRY(vq_buf_str(b, "set title "));
 	VQ_TRY(vq_plot_quote(b, title_of(q->name)));
 	VQ_TRY(vq_buf_fmt(b, "\n%sset logscale y\n", log ? "" : "un"));
@@ -233,7 +233,7 @@ static vq_status write_script(const curves *c, vq_plot_format format, vq_buf *b)
 	int rows = (c->panels + columns - 1) / columns;
 	VQ_TRY(vq_plot_terminal(b, format, VQ_MAX(440 * columns, 500), 310 * rows + 40));
 	VQ_TRY(add_data(c, b));
-	VQ_TRY(vq_buf_fmt(b, "set multiplot layout %d,%d\nset grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset format y '%%g'\nset xlabel '%s'\n",
+	VQ_TRY(vq_buf_fmt(b, "set multiplot layout %d,%d\nset grid lt 1 lc rgb '#e0e0e0'\nset border 3\nset tics nomirror\nset format y '%%g'\nset xlabel '%s'\n",
 	                  rows, columns, c->x));
 	double lo = INFINITY, hi = -INFINITY;
 	for (int r = 0; r < c->runs; r++)

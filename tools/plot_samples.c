@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "formats/csv.h"
-#include "formats/sample.h"
+#include "formats/pairs.h"
 #include "lib/image/normalize.h"
 #include "lib/image/panel.h"
 
@@ -15,7 +15,7 @@ typedef struct {
 	char *id, *note;
 	double psnr;              /* of the table; NaN: none */
 	int64_t channels, h, w;
-	float *own, *other;       /* [C,h,w] true pixels of the stream's and of the reference's record */
+	float *own, *other;       /* [C,h,w] true pixels of the stream's and of the reference's record (or NULL) */
 	uint8_t *mask;            /* [h,w] or NULL */
 	double lo[VQ_CHANNELS_MAX], hi[VQ_CHANNELS_MAX];
 	bool scaled;              /* lo and hi are percentiles, not the data's own range */
@@ -72,26 +72,25 @@ static void thin(cells *l, size_t want)
 
 /* --- one record ------------------------------------------------------------------------------------------------------ */
 
-/* The true pixels of a record as floats. *out is the caller's. */
-static vq_status true_pixels(const vqt_record *r, const vq_tensor *image, const vq_geom *g, float **out)
+/* The true pixels of a record as floats; NULL on failure. */
+static float *true_pixels(const vq_tensor *image, const vq_geom *g)
 {
 	vq_tensor f;
 	int64_t channels = image->shape[0], ph = image->shape[1], pw = image->shape[2];
-	VQ_TRY(vq_tensor_to_f32(&f, image));
-	*out = vq_malloc((size_t)(channels * g->h * g->w) * sizeof(float));
-	for (int64_t row = 0; *out && row < channels * g->h; row++)
-		memcpy(*out + row * g->w, (float *)f.data + (row / g->h * ph + g->top + row % g->h) * pw + g->left, (size_t)g->w * sizeof(float));
+	if (vq_tensor_to_f32(&f, image) < 0)
+		return NULL;
+	float *out = vq_malloc((size_t)(channels * g->h * g->w) * sizeof(float));
+	for (int64_t row = 0; out && row < channels * g->h; row++)
+		memcpy(out + row * g->w, (float *)f.data + (row / g->h * ph + g->top + row % g->h) * pw + g->left, (size_t)g->w * sizeof(float));
 	vq_tensor_free(&f);
-	return *out ? VQ_OK : VQ_ENOMEM;
+	return out;
 }
 
 /* What is shown black and white: -1 and 1 of normalised pixels, else percentiles. */
-static vq_status find_range(cell *c, const vqt_record *r, const vq_tensor *image, const vq_geom *g)
+static vq_status find_range(cell *c, const vq_norm *norm, const vq_tensor *image, const vq_geom *g)
 {
 	static const double p[2] = { .5, 99.5 };
-	vq_norm norm;
-	VQ_TRY(vq_norm_get(r->meta, &norm));
-	c->scaled = norm.method != VQ_NORM_ROBUST && norm.method != VQ_NORM_MINMAX;
+	c->scaled = norm->method != VQ_NORM_ROBUST && norm->method != VQ_NORM_MINMAX;
 	for (int64_t k = 0; k < c->channels; k++) {
 		double ends[2] = { -1, 1 };
 		if (c->scaled)
@@ -106,7 +105,6 @@ static vq_status take_mask(cell *c, const vq_tensor *mask, const vq_geom *g)
 {
 	if (!mask)
 		return VQ_OK;
-	free(c->mask);
 	c->mask = vq_malloc((size_t)(g->h * g->w));
 	if (!c->mask)
 		return VQ_ENOMEM;
@@ -115,24 +113,56 @@ static vq_status take_mask(cell *c, const vq_tensor *mask, const vq_geom *g)
 	return VQ_OK;
 }
 
-static vq_status take_record(cells *l, cell *c, const vqt_record *r, bool reference)
+/* reference may be NULL: then the record is its own. */
+static vq_status take(cells *l, cell *c, const vqt_record *r, const vqt_record *reference)
 {
+	vq_pair pair;
 	const cJSON *names = cJSON_GetObjectItemCaseSensitive(r->meta, "channels");
-	vq_tensor *image, *mask;
-	vq_geom g;
-	VQ_TRY(vq_sample_check(r, &image, &mask));
-	VQ_TRY(vq_geom_get(r->meta, image, &g));
-	if (reference && (image->shape[0] != c->channels || g.h != c->h || g.w != c->w))
-		return vq_fail(VQ_EINVAL, "%lld x %lld pixels with %lld channels, in the reference %lld x %lld with %lld", (long long)c->h, (long long)c->w,
-		               (long long)c->channels, (long long)g.h, (long long)g.w, (long long)image->shape[0]);
+	VQ_TRY(vq_pair_make(&pair, r, reference ? reference : r));
 	if (!l->channels && names && !(l->channels = cJSON_Duplicate(names, true)))
 		return vq_fail(VQ_ENOMEM, "out of memory: channel names");
-	c->channels = image->shape[0];
-	c->h = g.h;
-	c->w = g.w;
-	VQ_TRY(find_range(c, r, image, &g));
-	VQ_TRY(take_mask(c, mask, &g));
-	return true_pixels(r, image, &g, reference ? &c->other : &c->own);
+	c->channels = pair.image->shape[0];
+	c->h = pair.at.h;
+	c->w = pair.at.w;
+	VQ_TRY(find_range(c, &pair.norm, pair.reference, &pair.reference_at));
+	VQ_TRY(take_mask(c, pair.mask, &pair.reference_at));
+	if (!(c->own = true_pixels(pair.image, &pair.at)) || (reference && !(c->other = true_pixels(pair.reference, &pair.reference_at))))
+		return VQ_ENOMEM;
+	return VQ_OK;
+}
+
+/* The stream, with the reference beside it where there is one. */
+typedef struct { vqt_reader *alone; vq_pairs *pairs; vqt_record rec, ref; } source;
+
+static vq_status source_open(source *s, const vq_samples_options *o)
+{
+	*s = (source){0};
+	return o->reference ? vq_pairs_open(&s->pairs, o->stream, o->reference, true) : vqt_open(&s->alone, o->stream, "samples", NULL);
+}
+
+static const char *source_name(const source *s) { return s->pairs ? vq_pairs_name(s->pairs, VQ_PAIR_STREAM) : vqt_name(s->alone); }
+
+static int source_next(source *s)
+{
+	vqt_record_free(&s->rec);
+	vqt_record_free(&s->ref);
+	return s->pairs ? vq_pairs_next(s->pairs, &s->rec, &s->ref) : vqt_next(s->alone, &s->rec);
+}
+
+static vq_status source_take(source *s, cells *l, cell *c)
+{
+	if (!c)
+		return VQ_ENOMEM;
+	vq_status status = take(l, c, &s->rec, s->pairs ? &s->ref : NULL);
+	return status < 0 ? vq_context(status, "%s", source_name(s)) : VQ_OK;
+}
+
+static void source_close(source *s)
+{
+	vqt_record_free(&s->rec);
+	vqt_record_free(&s->ref);
+	vqt_close(s->alone);
+	vq_pairs_close(s->pairs);
 }
 
 /* --- which records --------------------------------------------------------------------------------------------------- */
@@ -188,43 +218,40 @@ static cell *wanted(const cells *l, const char *id)
 	return NULL;
 }
 
-/* Reads a stream until every cell of the list is found in it. */
-static vq_status find_all(cells *l, const char *path, bool reference)
+/* Reads until every cell of the list is found. */
+static vq_status find_all(cells *l, const vq_samples_options *o)
 {
-	vqt_reader *r;
-	vqt_record rec;
+	source in;
 	size_t found = 0;
-	int got = 0;
-	VQ_TRY(vqt_open(&r, path, "samples", NULL));
-	while (found < l->n && (got = vqt_next(r, &rec)) > 0) {
-		cell *c = wanted(l, rec.id);
-		vq_status s = c ? take_record(l, c, &rec, reference) : VQ_OK;
-		found += c != NULL;
-		if (s < 0)
-			got = vq_context(s, "%s: record %s", vqt_name(r), rec.id);
-		vqt_record_free(&rec);
-		if (s < 0)
+	int got = source_open(&in, o);
+	if (got < 0)
+		return got;
+	while (found < l->n && (got = source_next(&in)) > 0) {
+		cell *c = wanted(l, in.rec.id);
+		if (c && (got = source_take(&in, l, c)) < 0)
 			break;
+		found += c != NULL;
 	}
 	for (size_t i = 0; got == 0 && found < l->n && i < l->n; i++)
-		if (!(reference ? l->v[i].other : l->v[i].own))
-			got = vq_fail(VQ_EINVAL, "%s: no record %s in it", vqt_name(r), l->v[i].id);
-	vqt_close(r);
+		if (!l->v[i].own)
+			got = vq_fail(VQ_EINVAL, "%s: no record %s in it, which is in %s", source_name(&in), l->v[i].id, o->per_record);
+	source_close(&in);
 	return got < 0 ? got : VQ_OK;
 }
 
 /* One pass that ends with cells spread evenly: every k-th is kept, and k doubles when there are too many. */
 static vq_status choose_evenly(cells *l, const vq_samples_options *o)
 {
-	vqt_reader *r;
-	vqt_record rec;
-	uint64_t i = 0, step = 1;
+	source in;
 	size_t room = 2 * (size_t)o->records;
-	int got;
-	VQ_TRY(vqt_open(&r, o->stream, "samples", NULL));
-	for (; (got = vqt_next(r, &rec)) > 0; i++) {
-		vq_status s = VQ_OK;
-		if (i % step == 0 && l->n == room) {
+	uint64_t i = 0, step = 1;
+	int got = source_open(&in, o);
+	if (got < 0)
+		return got;
+	for (; (got = source_next(&in)) > 0; i++) {
+		if (i % step)
+			continue;
+		if (l->n == room) {
 			size_t kept = 0;
 			for (size_t k = 0; k < l->n; k++)
 				if (k % 2)
@@ -234,24 +261,15 @@ static vq_status choose_evenly(cells *l, const vq_samples_options *o)
 			l->n = kept;
 			step *= 2;
 		}
-		if (i % step == 0) {
-			cell *c = cells_add(l, rec.id);
-			s = c ? take_record(l, c, &rec, false) : VQ_ENOMEM;
-			if (s < 0)
-				vq_context(s, "%s: record %s", vqt_name(r), rec.id);
-		}
-		vqt_record_free(&rec);
-		if (s < 0) {
-			got = s;
+		if (i % step == 0 && (got = source_take(&in, l, cells_add(l, in.rec.id))) < 0)
 			break;
-		}
 	}
 	if (got == 0 && !l->n)
-		got = vq_fail(VQ_EINVAL, "%s: no records in it", vqt_name(r));
-	vqt_close(r);
+		got = vq_fail(VQ_EINVAL, "%s: no records in it", source_name(&in));
+	source_close(&in);
 	if (got == 0)
 		thin(l, (size_t)o->records);
-	return got;
+	return got < 0 ? got : VQ_OK;
 }
 
 /* --- the panel ------------------------------------------------------------------------------------------------------- */
@@ -297,9 +315,7 @@ vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o)
 	*rgb = (vq_tensor){0};
 	vq_status s = o->per_record ? choose_by_table(&l, o) : choose_evenly(&l, o);
 	if (s == VQ_OK && o->per_record)
-		s = find_all(&l, o->stream, false);
-	if (s == VQ_OK && o->reference)
-		s = find_all(&l, o->reference, true);
+		s = find_all(&l, o);
 	if (s == VQ_OK)
 		s = draw(rgb, &l, o);
 	for (size_t i = 0; i < l.n; i++)

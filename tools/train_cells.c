@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "formats/split.h"
+#include "tools/batchrec.h"
 
 static bool regular(const char *path)
 {
@@ -97,18 +98,18 @@ static vq_status open_spool(train_cells *t, const cJSON *header, const char *run
 
 vq_status train_cells_read(train_cells *t, const char *path, const char *run, const vq_norm *raw, const char *by, const char *declared)
 {
-	vq_cells *in;
+	vq_sample_reader in;
 	vqt_writer *w = NULL;
 	vqt_record rec;
 	int got = 0;
 	uint32_t before = t->n;
-	VQ_TRY(vq_cells_open(&in, path));
-	const cJSON *header = vq_cells_header(in), *chain = cJSON_GetObjectItemCaseSensitive(header, "chain");
+	VQ_TRY(vq_sample_reader_open(&in, path));
+	const cJSON *header = vqt_header(in.in), *chain = cJSON_GetObjectItemCaseSensitive(header, "chain");
 	vq_status s = t->chain || (t->chain = chain ? cJSON_Duplicate(chain, true) : cJSON_CreateArray()) ? VQ_OK : VQ_ENOMEM;
 	bool again = regular(path) && !strcmp(vqt_header_kind(header), "samples");
 	if (s == VQ_OK && !again)
 		s = open_spool(t, header, run, &w);
-	while (s == VQ_OK && (got = vq_cells_next(in, &rec)) > 0) {
+	while (s == VQ_OK && (got = vq_sample_reader_next(&in, &rec)) > 0) {
 		if (!t->n)
 			s = first(t, header, &rec, raw);
 		if (s == VQ_OK && w)
@@ -119,10 +120,10 @@ vq_status train_cells_read(train_cells *t, const char *path, const char *run, co
 	}
 	s = s < 0 ? s : got < 0 ? got : VQ_OK;
 	if (s < 0)
-		vq_context(s, "%s", vq_cells_name(in));
+		vq_context(s, "%s", vqt_name(in.in));
 	else if (t->n == before)
-		s = vq_fail(VQ_EINVAL, "%s: a stream without records: there is nothing to train on", vq_cells_name(in));
-	vq_cells_close(in);
+		s = vq_fail(VQ_EINVAL, "%s: a stream without records: there is nothing to train on", vqt_name(in.in));
+	vq_sample_reader_close(&in);
 	if (w && s == VQ_OK)
 		s = vqt_finish(w);
 	else

@@ -3,7 +3,7 @@
 #define VQ_TOOLS_TRAIN_RUN_H
 
 #include "formats/history.h"
-#include "formats/model.h"
+#include "tools/modelfile.h"
 #include "tools/train_cells.h"
 
 typedef struct {

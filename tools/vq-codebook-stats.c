@@ -13,12 +13,15 @@ static struct { const char *model; int64_t batch; } opt;
 static vq_codestats run;
 
 static const vq_option options[] = {
-	{ "model", 'm', VQ_OPT_FILE, &opt.model, "MODEL", "The model that made the codes: adds the norms of its codebook vectors and the distances between them." },
-	{ "batch-size", 0, VQ_OPT_INT, &opt.batch, "N", "Also give the perplexity of every N records in a row, as papers report it for training batches.", .lo = 1, .hi = 1e9 },
+	{ "model", 'm', VQ_OPT_FILE, &opt.model, "MODEL",
+	  "The model that made the codes: adds the norms of its codebook vectors and the distances between them." },
+	{ "batch-size", 0, VQ_OPT_INT, &opt.batch, "N",
+	  "Also give the perplexity of every N records in a row, as papers report it for training batches.", .lo = 1, .hi = 1e9 },
 	{ 0 },
 };
 
-static const vq_tool tool = { "vq-codebook-stats", "usage, perplexity, entropy and dead codes of a codebook, and bits per pixel", "[options] [STREAM]",
+static const vq_tool tool = { "vq-codebook-stats",
+	"usage, perplexity, entropy and dead codes of a codebook, and bits per pixel", "[options] [STREAM]",
 	                          options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
 
 /* --- JSON ------------------------------------------------------------------------------------------------------------ */

@@ -134,27 +134,27 @@ static void free_rules(crop_rules *r)
 
 static void list_image(vq_fields *l)
 {
-	const char **file = NULL;
+	char **file = NULL;
 	int n = 0;
 	for (int i = 0; i < o.image.n; i++) {
-		char **part, *whole[1] = { (char *)o.image.v[i] };
-		int parts = 1;
-		bool is_file = !access(whole[0], F_OK); /* a name with a comma in it */
-		if (is_file)
-			part = whole;
-		else
-			must(vq_split(o.image.v[i], ',', &part, &parts));
-		const char **more = vq_realloc(file, (size_t)(n + parts) * sizeof *file);
+		char **part;
+		int parts;
+		char sep = access(o.image.v[i], F_OK) ? ',' : '\n'; /* a name may have a comma in it */
+		must(vq_split(o.image.v[i], sep, &part, &parts));
+		char **more = vq_realloc(file, (size_t)(n + parts) * sizeof *file);
 		if (!more)
 			vq_die(NULL);
 		file = more;
 		for (int k = 0; k < parts; k++)
 			file[n++] = part[k];
+		free(part);
 	}
 	for (int i = 0; i < n; i++)
 		if (!*file[i])
 			vq_misuse("--image: an empty name");
-	must(vq_fields_image(l, file, n, o.labels));
+	must(vq_fields_image(l, (const char *const *)file, n, o.labels));
+	for (int i = 0; i < n; i++)
+		free(file[i]);
 	free(file);
 }
 
@@ -209,7 +209,9 @@ int main(int argc, char **argv)
 		if (s < 0 && o.strict) {
 			vq_error("%s", vq_message());
 			vqt_abort(out.writer);
-			return vq_cli_end(1);
+			out.writer = NULL;
+			failed++;
+			break;
 		}
 		if (s < 0) {
 			vq_warn("%s", vq_message());

@@ -12,21 +12,23 @@
 static struct { const char *reference, *per_record; double range; bool subset, range_given; } opt = { .range = 2 };
 
 static const vq_option options[] = {
-	{ "reference", 0, VQ_OPT_FILE, &opt.reference, "REF", "The samples to compare with: a file, in any order, or - or a pipe in the stream's order (required)." },
+	{ "reference", 0, VQ_OPT_FILE, &opt.reference, "REF",
+	  "The samples to compare with: a file, in any order, or - or a pipe in the stream's order (required)." },
 	{ "range", 0, VQ_OPT_REAL, &opt.range, "R", "Range of the data for PSNR and SSIM: 2 for [-1,1] (default), 65535 for 16-bit grey levels.",
 	  .lo = 1e-100, .hi = 1e100, .given = &opt.range_given },
 	{ "subset", 0, VQ_OPT_FLAG, &opt.subset, NULL, "Allow reference records that the stream lacks." },
-	{ "per-record", 0, VQ_OPT_FILE, &opt.per_record, "FILE.csv", "Also write a table with a row a record: id, size, every metric, and the record's Metadata_* columns." },
+	{ "per-record", 0, VQ_OPT_FILE, &opt.per_record, "FILE.csv",
+	  "Also write a table with a row a record: id, size, every metric, and the record's Metadata_* columns." },
 	{ 0 },
 };
 
-static const vq_tool tool = { "vq-metrics", "compare reconstructions with their reference: MSE, PSNR, SSIM, Pearson", "--reference REF [options] [STREAM]",
+static const vq_tool tool = { "vq-metrics",
+	"compare reconstructions with their reference: MSE, PSNR, SSIM, Pearson", "--reference REF [options] [STREAM]",
 	                          options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
 
 /* A few pairs are read, scored side by side, and added in order. */
 typedef struct { vqt_record image, reference; vq_record_score score; vq_status status; char why[1024]; } job;
-enum { JOBS = 64 };
-static const size_t JOBS_BYTES = 64 << 20; /* with this much at hand no further pair is read before it is done */
+enum { JOBS = 256, JOBS_BYTES = 64 << 20 /* with this much at hand no further pair is read before it is done */, PARALLEL_BYTES = 4 << 20 };
 
 static struct {
 	vq_pairs *pairs;
@@ -35,6 +37,7 @@ static struct {
 	vq_score_scratch *scratch; /* one a thread */
 	job jobs[JOBS];
 	int njobs;
+	size_t held; /* bytes of their tensors */
 	bool ended;
 } run;
 
@@ -106,21 +109,22 @@ static size_t record_bytes(const vqt_record *r)
 
 static vq_status read_jobs(void)
 {
-	size_t held = 0;
-	for (run.njobs = 0; run.njobs < JOBS && held < JOBS_BYTES; run.njobs++) {
+	run.held = 0;
+	for (run.njobs = 0; run.njobs < JOBS && run.held < JOBS_BYTES; run.njobs++) {
 		job *j = &run.jobs[run.njobs];
 		int got = vq_pairs_next(run.pairs, &j->image, &j->reference);
 		run.ended = got <= 0;
 		if (run.ended)
 			return got;
-		held += record_bytes(&j->image) + record_bytes(&j->reference);
+		run.held += record_bytes(&j->image) + record_bytes(&j->reference);
 	}
 	return VQ_OK;
 }
 
 static void score_jobs(void)
 {
-#pragma omp parallel for schedule(dynamic) num_threads(vq_cli.threads)
+	/* Threads that wait spin for a while: for little work they cost more than they give. */
+#pragma omp parallel for schedule(dynamic) num_threads(vq_cli.threads) if (run.held >= PARALLEL_BYTES)
 	for (int i = 0; i < run.njobs; i++) {
 		job *j = &run.jobs[i];
 		j->status = vq_score_record(&run.scratch[omp_get_thread_num()], &j->image, &j->reference, opt.range, &j->score);

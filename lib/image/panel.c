@@ -97,6 +97,7 @@ static void text_within(vq_tensor *rgb, int64_t x, int64_t y, int scale, int64_t
 
 static void draw_outline(vq_tensor *rgb, const layout *l, const vq_panel_item *it, int64_t x0, int64_t y0)
 {
+	const uint8_t *colour = l->o->composite ? paper : outline;
 	int64_t z = l->zoom, line = VQ_MAX(1, z / 6);
 	for (int64_t y = 0; y < it->h; y++)
 		for (int64_t x = 0; x < it->w; x++) {
@@ -105,13 +106,13 @@ static void draw_outline(vq_tensor *rgb, const layout *l, const vq_panel_item *i
 				continue;
 			int64_t px = x0 + x * z, py = y0 + y * z;
 			if (y == 0 || m[-it->w] != 1)
-				fill(rgb, px, py, z, line, outline);
+				fill(rgb, px, py, z, line, colour);
 			if (y == it->h - 1 || m[it->w] != 1)
-				fill(rgb, px, py + z - line, z, line, outline);
+				fill(rgb, px, py + z - line, z, line, colour);
 			if (x == 0 || m[-1] != 1)
-				fill(rgb, px, py, line, z, outline);
+				fill(rgb, px, py, line, z, colour);
 			if (x == it->w - 1 || m[1] != 1)
-				fill(rgb, px + z - line, py, line, z, outline);
+				fill(rgb, px + z - line, py, line, z, colour);
 		}
 }
 
@@ -200,10 +201,12 @@ static void draw_key(vq_tensor *rgb, const layout *l, int64_t x, int64_t y)
 
 static void draw_heads(vq_tensor *rgb, const layout *l, int64_t x, int64_t y)
 {
-	static const char *const name[2][3] = { { "original", "reconstruction", "difference" }, { "orig", "recon", "diff" } };
-	bool brief = vq_text_width(name[0][1], l->head) > l->tile_w + GAP;
+	static const char *const name[3][3] = { { "original", "reconstruction", "difference" }, { "original", "reconstr.", "difference" }, { "orig", "recon", "diff" } };
+	int k = 0;
+	while (k < 2 && VQ_MAX(vq_text_width(name[k][1], l->head), vq_text_width(name[k][2], l->head)) > l->tile_w + GAP)
+		k++;
 	for (int kind = 0; kind < l->tiles; kind++)
-		text_within(rgb, x + kind * (l->tile_w + GAP), y, l->head, l->tile_w + GAP, name[brief][kind]);
+		text_within(rgb, x + kind * (l->tile_w + GAP), y, l->head, l->tile_w + GAP, name[k][kind]);
 }
 
 /* --- layout ---------------------------------------------------------------------------------------------------------- */
@@ -270,7 +273,7 @@ static vq_status plan(const vq_panel_item *items, int n, layout *l)
 	l->bands = o->composite ? 1 : (int)l->channels;
 	l->block_w = l->tiles * (l->tile_w + GAP) - GAP;
 	l->text = l->block_w >= 240 ? 2 : 1;
-	l->head = vq_text_width("reconstruction", l->text) <= l->tile_w + GAP ? l->text : 1;
+	l->head = vq_text_width("difference", l->text) <= l->tile_w + GAP ? l->text : 1;
 	l->block_h = 20 * l->text + l->bands * (l->tile_h + GAP);
 	l->left = PAD;
 	for (int c = 0; o->channels && !o->composite && l->channels > 1 && c < l->channels; c++)

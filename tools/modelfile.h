@@ -1,10 +1,10 @@
-/* model: a trained model in one safetensors file: weights, configuration, and how its input was normalised and padded.
+/* modelfile: a trained model in one safetensors file: weights, configuration, and how its input was normalised and padded.
  *
  * Metadata strings of the file: "format" ("vq-model"), "version" ("1"), "config" (resolved JSON), "channels" (JSON array of names),
  * "normalize" (JSON as in a sample's metadata, without per-record values), "pad_mode", "chain" (JSON: the commands that made the
  * training stream, and the training itself), "step". No times and no paths of outputs: the same training gives the same bytes. */
-#ifndef VQ_FORMATS_MODEL_H
-#define VQ_FORMATS_MODEL_H
+#ifndef VQ_TOOLS_MODELFILE_H
+#define VQ_TOOLS_MODELFILE_H
 
 #include "formats/sample.h"
 #include "lib/model/model.h"

@@ -1,4 +1,4 @@
-#include "formats/model.h"
+#include "tools/modelfile.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,191 @@
+/* Convolutions, transposed convolutions and activations against tests/unit/ref.h. */
+#include "tests/unit/engine.h"
+#include "tests/unit/ref.h"
+#include "tests/unit/test.h"
+
+typedef struct {
+	bool transposed;
+	int n, h, w, in, out, k, s, p;
+	bool bias;
+	vq_act act;
+	bool sum, f32_out;
+} conv_case;
+
+static const conv_case cases[] = {
+	/* one pixel, one channel */
+	{ false, 1, 1, 1, 1, 1, 1, 1, 0, true, VQ_FN_NONE },
+	{ false, 1, 1, 1, 3, 5, 3, 1, 1, true, VQ_FN_RELU },
+	{ false, 2, 1, 1, 1, 16, 7, 2, 3, true, VQ_FN_RELU },
+	{ false, 1, 1, 9, 4, 8, 3, 2, 1, false, VQ_FN_NONE },
+	/* stems */
+	{ false, 2, 33, 31, 1, 32, 7, 2, 3, true, VQ_FN_RELU },
+	{ false, 1, 32, 32, 3, 32, 7, 2, 3, true, VQ_FN_RELU },
+	{ false, 1, 16, 24, 4, 32, 7, 2, 3, true, VQ_FN_SILU },
+	{ false, 1, 31, 33, 4, 8, 7, 3, 1, false, VQ_FN_NONE },
+	{ false, 1, 32, 34, 5, 8, 7, 3, 1, true, VQ_FN_LEAKY },
+	/* strides that do not fit */
+	{ false, 1, 31, 33, 3, 17, 3, 3, 1, true, VQ_FN_NONE },
+	{ false, 1, 32, 34, 17, 5, 3, 3, 1, true, VQ_FN_RELU },
+	{ false, 2, 17, 20, 8, 16, 3, 2, 0, true, VQ_FN_NONE },
+	{ false, 1, 18, 3, 24, 32, 3, 2, 0, false, VQ_FN_RELU },
+	{ false, 1, 16, 15, 5, 17, 3, 2, 1, true, VQ_FN_GELU },
+	{ false, 2, 13, 16, 32, 64, 3, 2, 1, true, VQ_FN_RELU },
+	/* inner layers */
+	{ false, 3, 5, 7, 17, 17, 3, 1, 1, true, VQ_FN_NONE },
+	{ false, 2, 8, 8, 32, 32, 3, 1, 1, true, VQ_FN_RELU },
+	{ false, 1, 9, 7, 64, 64, 3, 1, 1, true, VQ_FN_NONE },
+	{ false, 2, 6, 5, 64, 64, 1, 1, 0, true, VQ_FN_NONE, false, true },
+	{ false, 1, 6, 6, 64, 17, 1, 1, 0, true, VQ_FN_NONE },
+	{ false, 1, 7, 9, 16, 1, 3, 1, 1, true, VQ_FN_NONE, false, true },
+	{ false, 2, 8, 8, 16, 3, 3, 1, 1, true, VQ_FN_NONE, false, true },
+	{ false, 1, 6, 6, 5, 3, 3, 1, 0, true, VQ_FN_NONE },
+	/* with a residual */
+	{ false, 2, 7, 8, 32, 32, 3, 1, 1, true, VQ_FN_NONE, true },
+	{ false, 1, 5, 5, 17, 5, 3, 1, 1, true, VQ_FN_RELU, true },
+	{ false, 1, 4, 9, 3, 64, 1, 1, 0, false, VQ_FN_RELU, true },
+	/* transposed */
+	{ true, 1, 1, 1, 1, 1, 4, 2, 1, true, VQ_FN_NONE },
+	{ true, 1, 1, 1, 3, 17, 4, 2, 1, true, VQ_FN_RELU },
+	{ true, 2, 5, 3, 17, 5, 4, 2, 1, true, VQ_FN_SILU },
+	{ true, 2, 8, 7, 64, 32, 4, 2, 1, true, VQ_FN_RELU },
+	{ true, 1, 7, 8, 32, 16, 4, 2, 1, false, VQ_FN_NONE },
+	{ true, 1, 3, 4, 24, 16, 4, 2, 1, true, VQ_FN_LEAKY },
+	{ true, 1, 4, 4, 8, 4, 2, 2, 0, true, VQ_FN_NONE },
+};
+
+static vq_activation activation(vq_act a)
+{
+	return a == VQ_FN_SILU ? VQ_ACT_SILU : a == VQ_FN_GELU ? VQ_ACT_GELU : a == VQ_FN_LEAKY ? VQ_ACT_LEAKY_RELU : VQ_ACT_RELU;
+}
+
+static char where[256];
+
+static void compare(const char *what, size_t n, const double *got, const double *want, double limit)
+{
+	double e = engine_error(n, got, want);
+	if (!(e <= limit))
+		TEST_END(1, "%s: %s is off by %.3g (limit %.3g)", where, what, e, limit);
+}
+
+/* What the reference makes of a case; arrays by the engine's names. */
+typedef struct { double *x, *w, *b, *r, *sum, *pre, *y, *dx, *dw, *db; ref_dims xd, yd; size_t nx, nw, nb, ny; } arrays;
+
+static void make_arrays(arrays *a, const conv_case *c, vq_dtype t)
+{
+	vq_rng r = vq_rng_make(3, (uint64_t)(c - cases));
+	a->xd = (ref_dims){ c->n, c->h, c->w, c->in };
+	a->yd = c->transposed ? ref_deconv_dims(a->xd, c->out, c->k, c->s, c->p) : ref_conv_dims(a->xd, c->out, c->k, c->s, c->p);
+	a->nx = ref_count(a->xd);
+	a->ny = ref_count(a->yd);
+	a->nw = (size_t)(c->in * c->out * c->k * c->k);
+	a->nb = (size_t)c->out;
+	a->x = engine_noise(&r, t, a->nx);
+	a->w = engine_noise(&r, t, a->nw);
+	a->b = engine_noise(&r, VQ_F32, a->nb);
+	a->r = engine_noise(&r, t, a->ny);
+	a->sum = engine_noise(&r, t, a->ny);
+	a->pre = ref_new(a->ny);
+	a->y = ref_new(a->ny);
+	a->dx = ref_new(a->nx);
+	a->dw = ref_new(a->nw);
+	a->db = ref_new(a->nb);
+}
+
+static void free_arrays(arrays *a)
+{
+	double *all[] = { a->x, a->w, a->b, a->r, a->sum, a->pre, a->y, a->dx, a->dw, a->db };
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		free(all[i]);
+}
+
+/* got: the engine's output, which decides on which side of 0 a ReLU was. */
+static void reference(arrays *a, const conv_case *c, const double *got, vq_dtype t)
+{
+	double *g = ref_new(a->ny), *b = c->bias ? a->b : NULL;
+	(c->transposed ? ref_deconv_fwd : ref_conv_fwd)(a->xd, a->x, a->w, b, c->out, c->k, c->s, c->p, a->pre);
+	for (size_t i = 0; i < a->ny; i++) {
+		a->pre[i] += c->sum ? a->sum[i] : 0;
+		a->y[i] = c->act == VQ_FN_NONE ? a->pre[i] : ref_act(activation(c->act), a->pre[i]);
+		bool side = c->act == VQ_FN_RELU || c->act == VQ_FN_LEAKY;
+		g[i] = a->r[i] * (c->act == VQ_FN_NONE ? 1 : ref_act_slope(activation(c->act), side ? got[i] : a->pre[i]));
+	}
+	engine_round(t, a->ny, g);
+	(c->transposed ? ref_deconv_bwd : ref_conv_bwd)(a->xd, a->x, a->w, c->out, c->k, c->s, c->p, g, a->dx, a->dw, a->db);
+	memcpy(a->pre, g, a->ny * sizeof *g); /* and the gradient of the sum */
+	free(g);
+}
+
+static void one(const conv_case *c, vq_dtype t, double limit)
+{
+	engine e;
+	arrays a;
+	snprintf(where, sizeof where, "%s %s k%d s%d p%d %dx%dx%dx%d -> %d act %d%s", t == VQ_BF16 ? "bf16" : "f32", c->transposed ? "deconv" : "conv", c->k, c->s, c->p,
+		c->n, c->h, c->w, c->in, c->out, (int)c->act, c->sum ? " sum" : "");
+	make_arrays(&a, c, t);
+	engine_open(&e, (engine_spec){ .compute = t, .n = c->n, .h = c->h, .w = c->w });
+	int x = engine_input(&e, t, c->n, c->h, c->w, c->in, 0);
+	int sum = c->sum ? engine_input(&e, t, a.yd.n, a.yd.h, a.yd.w, a.yd.c, 0) : -1;
+	vq_conv_spec spec = { .k = c->k, .s = c->s, .p = c->p, .bias = c->bias, .act = c->act, .f32_out = c->f32_out, .sum = sum };
+	int y = c->transposed ? vq_layer_deconv(&e.b, x, "c", c->out, spec) : vq_layer_conv(&e.b, x, "c", c->out, spec);
+	CHECK_OK(engine_build(&e, y));
+	CHECK(engine_count(&e, y) == a.ny);
+	engine_put_param(&e, "c.weight", a.w);
+	if (c->bias)
+		engine_put_param(&e, "c.bias", a.b);
+	double *got = ref_new(a.nx + a.ny + a.nw + a.nb);
+	for (int run = 1; run <= 2; run++) { /* gradients of parameters add up over runs */
+		engine_fill(&e, x, a.x);
+		if (sum >= 0)
+			engine_fill(&e, sum, a.sum);
+		engine_fill_seed(&e, a.r);
+		CHECK_OK(engine_run(&e, VQ_FORWARD | VQ_BACKWARD));
+		engine_get(&e, y, got);
+		reference(&a, c, got, t);
+		compare("y", a.ny, got, a.y, limit);
+		engine_get(&e, engine_gradient(&e, x), got);
+		compare("dx", a.nx, got, a.dx, limit);
+		for (size_t i = 0; i < a.nw; i++)
+			a.dw[i] *= run;
+		engine_get_grad(&e, "c.weight", got);
+		compare("dw", a.nw, got, a.dw, limit);
+		if (c->bias) {
+			for (size_t i = 0; i < a.nb; i++)
+				a.db[i] *= run;
+			engine_get_grad(&e, "c.bias", got);
+			compare("db", a.nb, got, a.db, limit);
+		}
+		if (sum >= 0) {
+			engine_get(&e, engine_gradient(&e, sum), got);
+			compare("dsum", a.ny, got, a.pre, limit);
+		}
+	}
+	free(got);
+	engine_close(&e);
+	free_arrays(&a);
+}
+
+TEST(convolutions_in_f32)
+{
+	for (size_t i = 0; i < VQ_COUNT(cases); i++)
+		one(&cases[i], VQ_F32, 3e-5);
+}
+
+static bool machine_has_bf16(void)
+{
+	vq_backend *b;
+	if (vq_backend_open(&b, "cpu", 1) < 0)
+		return false;
+	bool has = b->bf16;
+	b->close(b);
+	return has;
+}
+
+TEST(convolutions_in_bf16)
+{
+	if (!machine_has_bf16())
+		SKIP("no bf16 instructions");
+	for (size_t i = 0; i < VQ_COUNT(cases); i++)
+		one(&cases[i], VQ_BF16, 2e-2);
+}
+
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16))

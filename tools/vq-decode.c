@@ -1,0 +1,163 @@
+/* vq-decode: code records -> sample records of true size. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/cells.h"
+#include "tools/cli.h"
+#include "tools/codec.h"
+#include "tools/window.h"
+
+static const char *model_path;
+static bool no_clip;
+
+static const vq_option options[] = {
+	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model that made the codes. Required." },
+	{ .name = "no-clip", .type = VQ_OPT_FLAG, .value = &no_clip, .help = "Leave values beyond the range that the model's input was clipped to." },
+	{ 0 },
+};
+
+static const vq_tool tool = {
+	.name = "vq-decode", .brief = "codes to reconstructed cells", .usage = "-m MODEL [options] [STREAM]", .options = options,
+	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .max_operands = 1,
+};
+
+typedef struct {
+	vq_model model;
+	codec *codec;
+	vqt_reader *in;
+	vqt_writer *out;
+	bool clip;
+} decoder;
+
+static int next(void *ctx, vqt_record *rec) { return vqt_next(((decoder *)ctx)->in, rec); }
+
+/* Codes of every level, as i32. */
+static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k)
+{
+	for (int l = 0; l < d->model.info.levels; l++) {
+		const vq_code_level *level = &d->model.info.level[l];
+		vq_tensor *t = vqt_get(in, level->name);
+		if (!t || t->ndim != 2 || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
+			return vq_fail(VQ_EINVAL, "no grid of codes \"%s\"", level->name);
+		if (l && (t->shape[0] != k->h || t->shape[1] != k->w))
+			return vq_fail(VQ_EINVAL, "\"%s\" has another grid than \"%s\"", level->name, d->model.info.level[0].name);
+		if (t->shape[0] < 1 || t->shape[1] < 1 || t->shape[0] > 1 << 15 || t->shape[1] > 1 << 15)
+			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)t->shape[0], (long long)t->shape[1]);
+		k->h = (int)t->shape[0];
+		k->w = (int)t->shape[1];
+		size_t n = (size_t)k->h * (size_t)k->w;
+		if (!(k->codes[l] = vq_malloc(n * sizeof *k->codes[l])))
+			return VQ_ENOMEM;
+		for (size_t i = 0; i < n; i++) {
+			k->codes[l][i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
+			if (k->codes[l][i] < 0 || k->codes[l][i] >= level->size)
+				return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)k->codes[l][i], i, level->name, level->size);
+		}
+	}
+	return VQ_OK;
+}
+
+/* The true pixels of the extent. */
+static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const float *pixels, vqt_record *out)
+{
+	int64_t stride = d->model.info.stride, h = k->h * stride, w = k->w * stride, c = d->model.channels;
+	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { c, h, w } }, image;
+	vq_geom g;
+	VQ_TRY(vq_geom_get(in->meta, &whole, &g));
+	VQ_TRY(vq_tensor_make(&image, VQ_F32, 3, (int64_t[]){ c, g.h, g.w }));
+	float *to = image.data;
+	for (int64_t i = 0; i < c; i++)
+		for (int64_t y = 0; y < g.h; y++)
+			for (int64_t x = 0; x < g.w; x++) {
+				float v = pixels[(i * h + g.top + y) * w + g.left + x];
+				*to++ = d->clip ? v < -1 ? -1 : v > 1 ? 1 : v : v;
+			}
+	vq_status s = vqt_record_make(out, in->id);
+	if (s == VQ_OK)
+		s = vqt_set(out, "image", &image);
+	if (s < 0) {
+		vq_tensor_free(&image);
+		return s;
+	}
+	cJSON_Delete(out->meta);
+	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
+		return vq_fail(VQ_ENOMEM, "out of memory");
+	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "extent");
+	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "pad");
+	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "pad_mode");
+	return VQ_OK;
+}
+
+static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
+{
+	decoder *d = ctx;
+	cell_codes k = {0};
+	float *pixels = NULL;
+	vq_status s = read_codes(d, in, &k);
+	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
+		s = true_size(d, in, &k, pixels, out);
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+		free(k.codes[l]);
+	free(pixels);
+	return s < 0 ? vq_context(s, "record \"%s\"", in->id) : s;
+}
+
+static vq_status put(void *ctx, vqt_record *in, vqt_record *out) { return vqt_put(((decoder *)ctx)->out, out); }
+
+/* Codes of another codebook are refused where the header tells them apart. */
+static void check_model(const decoder *d)
+{
+	const cJSON *model = cJSON_GetObjectItemCaseSensitive(vqt_header(d->in), "model"), *levels = cJSON_GetObjectItemCaseSensitive(model, "levels");
+	int n = cJSON_GetArraySize(levels);
+	if (n && n != d->model.info.levels)
+		vq_die("%s: codes of %d codebooks; %s has %d", vqt_name(d->in), n, model_path, d->model.info.levels);
+	for (int l = 0; l < n; l++) {
+		const cJSON *e = cJSON_GetArrayItem(levels, l), *size = cJSON_GetObjectItemCaseSensitive(e, "size"), *dim = cJSON_GetObjectItemCaseSensitive(e, "dim");
+		const vq_code_level *have = &d->model.info.level[l];
+		if ((cJSON_IsNumber(size) && size->valueint != have->size) || (cJSON_IsNumber(dim) && dim->valueint != have->dim))
+			vq_die("%s: codes of a codebook of %d x %d; %s has %d x %d", vqt_name(d->in), size ? size->valueint : 0, dim ? dim->valueint : 0, model_path, have->size, have->dim);
+	}
+}
+
+static void open_output(decoder *d)
+{
+	cJSON *header = cJSON_Duplicate(vqt_header(d->in), true);
+	vqt_options o = { .threads = vq_cli.threads };
+	if (!header || vqt_header_chain(header, "vq-decode", vq_cli_args()) < 0 || vq_json_set(header, "kind", cJSON_CreateString("samples")) < 0 ||
+	    vq_json_set(header, "channels", cJSON_Duplicate(d->model.names, true)) < 0)
+		vq_die(NULL);
+	cJSON_DeleteItemFromObjectCaseSensitive(header, "model");
+	if (vqt_create(&d->out, vq_cli.output, header, &o) < 0)
+		vq_die(NULL);
+	cJSON_Delete(header);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const device[] = { "auto", "cpu", "cuda" };
+	vq_strings operands;
+	decoder d = {0};
+	vq_cli_parse(&tool, argc, argv, &operands);
+	if (!model_path)
+		vq_misuse("-m MODEL is required");
+	if (vq_model_load(&d.model, model_path) < 0 || vqt_open(&d.in, operands.n ? operands.v[0] : NULL, "codes", NULL) < 0)
+		vq_die(NULL);
+	check_model(&d);
+	d.clip = !no_clip && d.model.norm.clip && (d.model.norm.method == VQ_NORM_ROBUST || d.model.norm.method == VQ_NORM_MINMAX);
+	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, true) < 0)
+		vq_die(NULL);
+	open_output(&d);
+	vq_window_job job = { vq_cli.threads, next, work, put, &d };
+	if (vq_window_run(&job) < 0) {
+		vqt_abort(d.out);
+		vq_die("%s: %s", vqt_name(d.in), vq_message());
+	}
+	if (vqt_warning(d.in))
+		vq_warn("%s", vqt_warning(d.in));
+	vqt_close(d.in);
+	if (vqt_finish(d.out) < 0)
+		vq_die(NULL);
+	codec_close(d.codec);
+	vq_model_free(&d.model);
+	return vq_cli_end(0);
+}

@@ -1,0 +1,207 @@
+/* vq-encode: samples or batches -> one code record a cell. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/split.h"
+#include "tools/batchrec.h"
+#include "tools/cells.h"
+#include "tools/cli.h"
+#include "tools/codec.h"
+#include "tools/window.h"
+
+static const char *model_path, *samples_path, *split_path;
+static int only;
+static bool features, only_given;
+
+static const vq_option options[] = {
+	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model.safetensors that vq-train wrote. Required." },
+	{ .name = "features", .type = VQ_OPT_FLAG, .value = &features, .help = "Also write, for each cell over its own mask, latent_mean and latent_std (a value a latent dimension) and histogram (how often each code occurs)." },
+	{ .name = "only", .type = VQ_OPT_CHOICE, .value = &only, .arg = "PART", .choices = "train|val|test", .help = "Encode only these cells: by the split.csv beside the model, else by their Metadata_Split.", .given = &only_given },
+	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "The split.csv that --only follows." },
+	{ .name = "samples", .type = VQ_OPT_FILE, .value = &samples_path, .arg = "FILE", .help = "Also write the samples that were encoded, normalised, as a stream." },
+	{ 0 },
+};
+
+static const vq_tool tool = {
+	.name = "vq-encode", .brief = "cells to codes", .usage = "-m MODEL [options] [STREAM]", .options = options,
+	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .max_operands = 1,
+};
+
+typedef struct {
+	vq_model model;
+	codec *codec;
+	vq_parts *parts;
+	vq_sample_reader in;
+	vqt_writer *out, *samples;
+} encoder;
+
+/* -1: the record does not say. */
+static int part_of(const encoder *e, const vqt_record *rec)
+{
+	char buf[32];
+	if (e->parts)
+		return vq_parts_find(e->parts, rec->id);
+	const char *declared = vq_sample_text(rec->meta, "Metadata_Split", buf);
+	return declared ? vq_part_parse(declared) : -1;
+}
+
+static int next(void *ctx, vqt_record *rec)
+{
+	encoder *e = ctx;
+	int got;
+	while ((got = vq_sample_reader_next(&e->in, rec)) > 0) {
+		int part = only_given ? part_of(e, rec) : only;
+		if (part == only)
+			return 1;
+		if (part < 0)
+			got = vq_fail(VQ_EINVAL, "record \"%s\" is in no split: there is %s (--split FILE names one)", rec->id, e->parts ? "no such id in it" : "no split.csv beside the model and no Metadata_Split");
+		vqt_record_free(rec);
+		if (got < 0)
+			return got;
+	}
+	return got;
+}
+
+static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int h, int w)
+{
+	vq_tensor t;
+	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, 2, (int64_t[]){ h, w }));
+	for (size_t i = 0; i < (size_t)h * (size_t)w; i++)
+		if (t.dtype == VQ_U16)
+			((uint16_t *)t.data)[i] = (uint16_t)codes[i];
+		else
+			((int32_t *)t.data)[i] = codes[i];
+	return vqt_set(out, l->name, &t);
+}
+
+static vq_status set_vector(vqt_record *out, const char *name, const float *v, int n)
+{
+	vq_tensor t;
+	VQ_TRY(vq_tensor_make(&t, VQ_F32, 1, (int64_t[]){ n }));
+	memcpy(t.data, v, sizeof *v * (size_t)n);
+	return vqt_set(out, name, &t);
+}
+
+/* Codes at positions that hold a pixel of the cell's own. */
+static vq_status set_histogram(const encoder *e, vqt_record *out, const vq_cell *c, const cell_codes *k)
+{
+	vq_tensor t;
+	int stride = e->model.info.stride;
+	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ e->model.info.level[0].size }));
+	for (int y = 0; y < k->h; y++)
+		for (int x = 0; x < k->w; x++) {
+			bool own = !c->mask;
+			for (int i = 0; i < stride * stride && !own; i++)
+				own = c->mask[(size_t)(y * stride + i / stride) * (size_t)c->w + (size_t)(x * stride + i % stride)] == 1;
+			((int32_t *)t.data)[k->codes[0][y * k->w + x]] += own;
+		}
+	return vqt_set(out, "histogram", &t);
+}
+
+static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
+{
+	vq_geom g = { .h = c->th, .w = c->tw, .top = c->top, .left = c->left, .bottom = c->h - c->top - c->th, .right = c->w - c->left - c->tw };
+	strcpy(g.mode, "reflect");
+	VQ_TRY(vqt_record_make(out, in->id));
+	cJSON_Delete(out->meta);
+	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
+		return vq_fail(VQ_ENOMEM, "out of memory");
+	VQ_TRY(vq_geom_set(out->meta, &g));
+	VQ_TRY(vq_json_set(out->meta, "extent", vq_json_doubles((double[]){ c->h, c->w }, 2)));
+	for (int l = 0; l < e->model.info.levels; l++)
+		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], k->h, k->w));
+	if (!features)
+		return VQ_OK;
+	VQ_TRY(set_vector(out, "latent_mean", k->mean, e->model.info.level[0].dim));
+	VQ_TRY(set_vector(out, "latent_std", k->std, e->model.info.level[0].dim));
+	return set_histogram(e, out, c, k);
+}
+
+static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
+{
+	encoder *e = ctx;
+	vq_cell cell;
+	cell_codes k = {0};
+	VQ_TRY(vq_cell_normalize(in, &e->model.norm));
+	VQ_TRY(vq_cell_make(in, e->model.channels, e->model.info.multiple, features, &cell));
+	vq_status s = codec_encode(e->codec, worker, &cell, features, &k);
+	if (s == VQ_OK)
+		s = fill(e, in, &cell, &k, out);
+	vq_cell_drop(&cell);
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+		free(k.codes[l]);
+	free(k.mean);
+	free(k.std);
+	return s < 0 ? vq_context(s, "record \"%s\"", in->id) : s;
+}
+
+static vq_status put(void *ctx, vqt_record *in, vqt_record *out)
+{
+	encoder *e = ctx;
+	if (e->samples)
+		VQ_TRY(vqt_put(e->samples, in));
+	return vqt_put(e->out, out);
+}
+
+static void open_split(encoder *e)
+{
+	char *slash = strrchr(model_path, '/'), *path;
+	if (split_path)
+		path = vq_strdup(split_path);
+	else
+		path = slash ? vq_format("%.*s/split.csv", (int)(slash - model_path), model_path) : vq_strdup("split.csv");
+	if (!path)
+		vq_die(NULL);
+	if ((split_path || !access(path, F_OK)) && vq_parts_read(&e->parts, path) < 0)
+		vq_die(NULL);
+	free(path);
+}
+
+static void open_outputs(encoder *e)
+{
+	cJSON *header = cJSON_Duplicate(vqt_header(e->in.in), true), *model = vq_model_header(&e->model, codec_device(e->codec), codec_isa(e->codec));
+	vqt_options o = { .threads = vq_cli.threads };
+	if (!header || !model || vqt_header_chain(header, "vq-encode", vq_cli_args()) < 0 || vq_json_set(header, "kind", cJSON_CreateString("samples")) < 0 ||
+	    (samples_path && vqt_create(&e->samples, samples_path, header, &o) < 0))
+		vq_die(NULL);
+	if (vq_json_set(header, "kind", cJSON_CreateString("codes")) < 0 || vq_json_set(header, "model", model) < 0 ||
+	    vqt_create(&e->out, vq_cli.output, header, &o) < 0) {
+		vqt_abort(e->samples);
+		vq_die(NULL);
+	}
+	cJSON_Delete(header);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const device[] = { "auto", "cpu", "cuda" };
+	vq_strings operands;
+	encoder e = {0};
+	vq_cli_parse(&tool, argc, argv, &operands);
+	if (!model_path)
+		vq_misuse("-m MODEL is required");
+	if (vq_model_load(&e.model, model_path) < 0)
+		vq_die(NULL);
+	if (only_given)
+		open_split(&e);
+	if (vq_sample_reader_open(&e.in, operands.n ? operands.v[0] : NULL) < 0 || codec_open(&e.codec, &e.model, device[vq_cli.device], vq_cli.threads, false) < 0)
+		vq_die(NULL);
+	open_outputs(&e);
+	vq_window_job job = { vq_cli.threads, next, work, put, &e };
+	vq_status s = vq_window_run(&job);
+	if (s < 0) {
+		vqt_abort(e.out);
+		vqt_abort(e.samples);
+		vq_die("%s: %s", vqt_name(e.in.in), vq_message());
+	}
+	if (vqt_warning(e.in.in))
+		vq_warn("%s", vqt_warning(e.in.in));
+	vq_sample_reader_close(&e.in);
+	if ((e.samples && vqt_finish(e.samples) < 0) || vqt_finish(e.out) < 0)
+		vq_die(NULL);
+	codec_close(e.codec);
+	vq_parts_free(e.parts);
+	vq_model_free(&e.model);
+	return vq_cli_end(0);
+}
