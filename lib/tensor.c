@@ -46,9 +46,9 @@ vq_status vq_tensor_make(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *
 {
 	vq_tensor v = { .dtype = dtype, .ndim = ndim, .owned = true };
 	size_t bytes;
-	*t = (vq_tensor){0};
 	if (ndim > 0 && ndim <= VQ_MAX_DIMS)
 		memcpy(v.shape, shape, sizeof *shape * (size_t)ndim);
+	*t = (vq_tensor){0}; /* only now: shape may be t's own */
 	VQ_TRY(vq_tensor_bytes(&v, &bytes));
 	if (!(v.data = vq_aligned(bytes)))
 		return VQ_ENOMEM;

@@ -1,16 +1,35 @@
 # vq-pad: sizes, modes, what is recorded, exact removal. Pixels are compared with numpy.pad by tests/oracle/normalize.py.
 load helpers
 
-meta() { zstd -dcq "$1" | tr -d '\0' | grep -ao '{"field":.*}' | sed -n "$(($2 + 1))p" >.meta; }
-# The plain stream without its header, whose chain tells the commands.
-plain() { zstd -dcq "$1" | tail -c +$(($(zstd -dcq "$1" | od -An -tu8 -j 8 -N 8) + 1)); }
+# Metadata of record N (from 0), as JSON, to the file .meta: found by the sizes in the blocks' heads.
+meta() {
+    local at=0 i=-1 size head
+    zstd -dcq "$1" >.plain
+    while :; do
+        size=$(od -An -tu8 -j $((at + 8)) -N 8 .plain)
+        [ "$(tail -c +$((at + 1)) .plain | head -c 4)" != VQTR ] || i=$((i + 1))
+        [ $i -lt "$2" ] || break
+        at=$((at + size))
+    done
+    head=($(od -An -tu4 -j $((at + 32)) -N 12 .plain))
+    tail -c +$((at + 65 + 128 * head[2] + head[0])) .plain | head -c "${head[1]}" >.meta
+}
+# A line of hexadecimal for each record: tensor table, id, metadata and data, without the block's head, which holds its place.
+records() {
+    zstd -dcq "$1" | od -An -v -tx1 -w64 | awk '
+    function hex(s,  i, v) { for (i = 1; i <= length(s); i++) v = 16 * v + index("123456789abcdef", substr(s, i, 1)); return v }
+    !left { left = hex($12 $11 $10 $9) / 64 - 1; keep = $4 == "52"; text = ""; next }
+    { text = text $0; if (!--left && keep) print text }'
+}
+digest() { records "$1" | sha256sum; }
+ids() { vq-info --records "$1" | grep $'\t' | cut -f 1; }
 
 @test "the default: reflect, multiples of 16, at least 32, centred" {
     vq-synth -n 12 --channels 1 --min-size 14 --max-size 60 >cells.vqt
     ok bash -c 'vq-pad cells.vqt >p.vqt'
     same "$out$err" ""
     vq-pad --reflect --multiple 16 --min 32 <cells.vqt >q.vqt
-    same "$(plain p.vqt | sha256sum)" "$(plain q.vqt | sha256sum)"
+    same "$(digest p.vqt)" "$(digest q.vqt)"
     for i in 0 5 11; do
         meta p.vqt $i
         h=$(json .meta size.0) t=$(json .meta pad.0) b=$(json .meta pad.1) l=$(json .meta pad.2) r=$(json .meta pad.3) w=$(json .meta size.1)
@@ -27,24 +46,24 @@ plain() { zstd -dcq "$1" | tail -c +$(($(zstd -dcq "$1" | od -An -tu8 -j 8 -N 8)
     vq-synth -n 20 --channels 2 --min-size 14 --max-size 70 >cells.vqt
     for options in --reflect --zero --edge "--pow2 --zero" "--multiple 64 --min 128" "--multiple 7 --min 0" "--multiple 1 --min 0"; do
         vq-pad $options cells.vqt | vq-pad --remove >back.vqt
-        same "$options $(plain back.vqt | sha256sum)" "$options $(plain cells.vqt | sha256sum)"
+        same "$options $(digest back.vqt)" "$options $(digest cells.vqt)"
     done
-    [ "$(plain cells.vqt | wc -c)" -gt 10000 ]
+    [ "$(records cells.vqt | wc -l)" = 20 ]
 }
 
 @test "a padded record is padded anew from its true pixels" {
     vq-synth -n 10 --channels 1 --max-size 50 >cells.vqt
     vq-pad --multiple 16 cells.vqt >want.vqt
     vq-pad --zero --multiple 64 --min 128 cells.vqt | vq-pad --multiple 16 >got.vqt
-    same "$(plain got.vqt | sha256sum)" "$(plain want.vqt | sha256sum)"
+    same "$(digest got.vqt)" "$(digest want.vqt)"
     vq-pad got.vqt | vq-pad >again.vqt
-    same "$(plain again.vqt | sha256sum)" "$(plain want.vqt | sha256sum)"
+    same "$(digest again.vqt)" "$(digest want.vqt)"
 }
 
 @test "order, ids, header and chain" {
     vq-synth -n 25 --channels 3 --max-size 40 >cells.vqt
     vq-pad --edge cells.vqt >p.vqt
-    same "$(vq-info --records p.vqt | cut -f 1)" "$(vq-info --records cells.vqt | cut -f 1)"
+    same "$(ids p.vqt)" "$(ids cells.vqt)"
     vq-info --json p.vqt >i.json
     same "$(json i.json channels.2)" Puncta
     same "$(json i.json chain.1.tool)" vq-pad
@@ -95,7 +114,7 @@ plain() { zstd -dcq "$1" | tail -c +$(($(zstd -dcq "$1" | od -An -tu8 -j 8 -N 8)
     [ ! -e p.vqt ]
     run_split bash -c 'set -o pipefail; vq-pad cut.vqt 2>/dev/null | vq-pad | vq-info --json - 2>/dev/null'
     same "$status" 1
-    has "$err" "truncated"
+    has "$err" "vq-pad: standard input: "
 }
 
 @test "the first record leaves before the last one comes" {

@@ -252,10 +252,12 @@ int vq_sample_reader_next(vq_sample_reader *r, vqt_record *rec)
 		if (got <= 0)
 			return got;
 		r->at = 0;
-		VQ_TRY(vq_batch_count(&r->batch, &r->n));
+		vq_status s = vq_batch_count(&r->batch, &r->n);
+		if (s < 0)
+			return vq_context(s, "%s", vqt_name(r->in));
 	}
 	vq_status s = vq_batch_item(&r->batch, r->at++, rec);
-	return s < 0 ? s : 1;
+	return s < 0 ? vq_context(s, "%s", vqt_name(r->in)) : 1;
 }
 
 void vq_sample_reader_close(vq_sample_reader *r)

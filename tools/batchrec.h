@@ -24,7 +24,7 @@ vq_status vq_batch_item(const vqt_record *batch, int i, vqt_record *sample);
 /* Samples one after another from a stream of samples or of batches. */
 typedef struct { vqt_reader *in; vqt_record batch; int at, n; bool batches; } vq_sample_reader;
 vq_status vq_sample_reader_open(vq_sample_reader *r, const char *path);
-int vq_sample_reader_next(vq_sample_reader *r, vqt_record *rec); /* as vqt_next */
+int vq_sample_reader_next(vq_sample_reader *r, vqt_record *rec); /* as vqt_next; messages begin with the stream's name */
 void vq_sample_reader_close(vq_sample_reader *r);
 
 #endif

@@ -9,7 +9,7 @@ static const char *text_of(const cJSON *o, const char *key)
 	return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-static vq_status read_level(const cJSON *o, bool batches, vq_code_level *l)
+static vq_status read_level(const cJSON *o, bool batches, vq_level_stats *l)
 {
 	const cJSON *size = cJSON_GetObjectItemCaseSensitive(o, "size"), *dim = cJSON_GetObjectItemCaseSensitive(o, "dim");
 	const char *name = text_of(o, "name"), *tensor = text_of(o, "tensor");
@@ -39,7 +39,7 @@ static vq_status read_header(vq_codestats *s, const cJSON *header, bool batches)
 static vq_status end_batch(vq_codestats *s)
 {
 	for (int i = 0; i < s->nlevels; i++) {
-		vq_code_level *l = &s->levels[i];
+		vq_level_stats *l = &s->levels[i];
 		VQ_TRY(vq_summary_add(&l->perplexity, vq_code_counts_get(&l->batch).perplexity));
 		vq_code_counts_clear(&l->batch);
 	}
@@ -47,7 +47,7 @@ static vq_status end_batch(vq_codestats *s)
 	return VQ_OK;
 }
 
-static vq_code_level *level_named(vq_codestats *s, const char *name)
+static vq_level_stats *level_named(vq_codestats *s, const char *name)
 {
 	for (int i = 0; i < s->nlevels; i++)
 		if (!strcmp(s->levels[i].name, name))
@@ -63,7 +63,7 @@ static vq_status count_entry(vq_codestats *s, const vqt_entry *e)
 		s->skip_bits += 8 * (uint64_t)bytes;
 		return VQ_OK;
 	}
-	vq_code_level *l = level_named(s, e->name);
+	vq_level_stats *l = level_named(s, e->name);
 	if (!l)
 		return strncmp(e->name, "codes", 5) ? VQ_OK : vq_fail(VQ_EFORMAT, "the header's model.levels has no %s", e->name);
 	vq_status st = vq_code_counts_add(&l->all, &e->t);
@@ -119,7 +119,7 @@ vq_status vq_codestats_read(vq_codestats *s, vqt_reader *in, uint64_t batch_size
 void vq_codestats_free(vq_codestats *s)
 {
 	for (int i = 0; i < s->nlevels; i++) {
-		vq_code_level *l = &s->levels[i];
+		vq_level_stats *l = &s->levels[i];
 		free(l->name);
 		free(l->tensor);
 		vq_code_counts_free(&l->all);

@@ -15,10 +15,10 @@ typedef struct {
 	vq_code_counts all, batch;
 	vq_summary perplexity;    /* of the groups of batch_size records */
 	vq_code_figures figures;  /* of all */
-} vq_code_level;
+} vq_level_stats;
 
 typedef struct {
-	vq_code_level levels[VQ_CODE_LEVELS_MAX];
+	vq_level_stats levels[VQ_CODE_LEVELS_MAX];
 	int nlevels;
 	uint64_t n, pixels;       /* records, their true pixels */
 	uint64_t skip_bits;       /* of the skip.N tensors, as stored */

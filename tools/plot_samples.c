@@ -184,11 +184,10 @@ static vq_status read_rows(vq_csv *csv, cells *l)
 		cell *c = cells_add(l, vq_csv_get(csv, id));
 		if (!c)
 			return VQ_ENOMEM;
-		/* an empty cell stands for a PSNR that is not finite: equal images */
-		c->psnr = *text ? strtod(text, &end) : INFINITY;
-		if (*text && *end)
+		c->psnr = strtod(text, &end);
+		if (end == text || *end || isnan(c->psnr))
 			return vq_fail(VQ_EFORMAT, "%s line %llu: psnr \"%s\" is no number", vq_csv_path(csv), (unsigned long long)vq_csv_line(csv), text);
-		if (!(c->note = isinf(c->psnr) ? vq_strdup("equal") : vq_format("%.1f dB", c->psnr)))
+		if (!(c->note = vq_format("%.1f dB", c->psnr)))
 			return VQ_ENOMEM;
 	}
 	return got;

@@ -22,7 +22,7 @@ static const vq_option options[] = {
 
 static const vq_tool tool = { "vq-codebook-stats",
 	"usage, perplexity, entropy and dead codes of a codebook, and bits per pixel", "[options] [STREAM]",
-	                          options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
+	options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
 
 /* --- JSON ------------------------------------------------------------------------------------------------------------ */
 
@@ -47,7 +47,7 @@ static vq_status append(cJSON *list, double v)
 	return vq_fail(VQ_ENOMEM, "out of memory for a JSON list");
 }
 
-static vq_status counts_json(const vq_code_level *l, cJSON *o)
+static vq_status counts_json(const vq_level_stats *l, cJSON *o)
 {
 	cJSON *dead = list_in(o, "dead"), *counts = list_in(o, "counts");
 	if (!dead || !counts)
@@ -60,7 +60,7 @@ static vq_status counts_json(const vq_code_level *l, cJSON *o)
 	return VQ_OK;
 }
 
-static vq_status batches_json(vq_code_level *l, cJSON *o)
+static vq_status batches_json(vq_level_stats *l, cJSON *o)
 {
 	vq_figures f;
 	VQ_TRY(vq_summary_get(&l->perplexity, &f));
@@ -74,7 +74,7 @@ static vq_status batches_json(vq_code_level *l, cJSON *o)
 	return VQ_OK;
 }
 
-static vq_status vectors_json(const vq_code_level *l, vq_st *model, cJSON *o)
+static vq_status vectors_json(const vq_level_stats *l, vq_st *model, cJSON *o)
 {
 	const int64_t size = l->all.size, shape[2] = { size, l->dim };
 	int64_t pair[2];
@@ -95,7 +95,7 @@ static vq_status vectors_json(const vq_code_level *l, vq_st *model, cJSON *o)
 	return s;
 }
 
-static vq_status level_json(vq_code_level *l, vq_st *model, cJSON *o)
+static vq_status level_json(vq_level_stats *l, vq_st *model, cJSON *o)
 {
 	const vq_code_figures *f = &l->figures;
 	VQ_TRY(vq_json_set(o, "name", cJSON_CreateString(l->name)));
@@ -115,7 +115,7 @@ static vq_status build_json(cJSON *json, vq_st *model)
 {
 	double bits = (double)run.skip_bits, raw = bits;
 	for (int i = 0; i < run.nlevels; i++) {
-		const vq_code_level *l = &run.levels[i];
+		const vq_level_stats *l = &run.levels[i];
 		bits += l->figures.entropy * (double)l->all.total;
 		raw += l->figures.raw_bits * (double)l->all.total;
 	}

@@ -24,7 +24,7 @@ static const vq_option options[] = {
 
 static const vq_tool tool = { "vq-metrics",
 	"compare reconstructions with their reference: MSE, PSNR, SSIM, Pearson", "--reference REF [options] [STREAM]",
-	                          options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
+	options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
 
 /* A few pairs are read, scored side by side, and added in order. */
 typedef struct { vqt_record image, reference; vq_record_score score; vq_status status; char why[1024]; } job;

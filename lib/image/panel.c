@@ -137,12 +137,9 @@ static void item_note(const vq_panel_item *it, char out[64])
 	double p = 0;
 	for (int64_t c = 0; it->recon && c < it->channels; c++)
 		p += vq_panel_psnr(it->recon + (size_t)c * n, it->image + (size_t)c * n, n, 2) / (double)it->channels;
-	if (!it->recon)
-		*out = 0;
-	else if (isinf(p))
-		strcpy(out, "equal");
-	else
-		snprintf(out, 64, "%.1f dB", p);
+	*out = 0;
+	if (it->recon)
+		snprintf(out, 64, isinf(p) ? "equal" : "%.1f dB", p);
 }
 
 static void draw_block(vq_tensor *rgb, const layout *l, const vq_panel_item *it, int64_t x, int64_t y)

@@ -150,7 +150,7 @@ def compare(cells, data_range, label):
         assert got['n'] == len(values)
         for name, f in (('mean', np.mean), ('median', np.median), ('std', np.std), ('min', np.min), ('max', np.max)):
             check(f'{"foreground " * k}{channel} {m} {name}', got[name], float(f(values)) if len(values) else None)
-    print(f'{label}: {len(cells)} cells, largest difference {worst:.2g} (limit {LIMIT:g})')
+    print(f'ok - vq-metrics, {label}: {len(cells)} cells, largest difference {worst:.2g} (limit {LIMIT:g})')
 
 
 def main():
@@ -161,7 +161,7 @@ def main():
     if real:
         compare(real, 2, 'real cells')
     else:
-        print('real cells: skipped, ../shared/data is not there')
+        print('ok - vq-metrics, real cells # skip ../shared/data is not there')
 
 
 if __name__ == '__main__':

@@ -59,7 +59,7 @@ TEST(counts_all_that_a_decoder_needs)
 	CHECK_OK(vq_codestats_read(&s, in, 2));
 	vqt_close(in);
 	CHECK(s.n == 5 && s.pixels == 5 * 70 && s.skip_bits == 11 * 16 && s.nlevels == 2);
-	const vq_code_level *a = &s.levels[0], *b = &s.levels[1];
+	const vq_level_stats *a = &s.levels[0], *b = &s.levels[1];
 	CHECK_STR(a->name, "codes");
 	CHECK_STR(a->tensor, "q.codebook");
 	CHECK(!b->tensor && a->dim == 8 && b->dim == 2);

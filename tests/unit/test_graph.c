@@ -1,0 +1,247 @@
+/* Whole graphs: memory layout, gradients of the model and of small networks against finite differences in f64, places, repeatability. */
+#include "lib/model/model.h"
+#include "tests/unit/engine.h"
+#include "tests/unit/naive.h"
+#include "tests/unit/ref.h"
+#include "tests/unit/test.h"
+
+static vq_config tiny(const char *settings[])
+{
+	vq_config c;
+	vq_config_defaults(&c);
+	const char *all[] = { "channels_per_level=3,5", "blocks=2", "head_channels=3", "embedding_dim=4", "num_embeddings=9", "stem_kernel=7" };
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		if (vq_config_set(&c, all[i]) < 0)
+			abort();
+	for (int i = 0; settings[i]; i++)
+		if (vq_config_set(&c, settings[i]) < 0)
+			abort();
+	return c;
+}
+
+/* --- layout ------------------------------------------------------------------------------------------------------- */
+
+static int root(const vq_graph *g, int v)
+{
+	while (g->v[v].alias >= 0)
+		v = g->v[v].alias;
+	return v;
+}
+
+/* No two values that share bytes are alive at once; returns how many pairs share bytes. */
+static int check_layout(const vq_graph *g)
+{
+	int *first = malloc(sizeof *first * (size_t)g->nv), *last = malloc(sizeof *last * (size_t)g->nv), shared = 0;
+	for (int i = 0; i < g->nv; i++) {
+		first[i] = g->nn;
+		last[i] = -2;
+	}
+	for (int i = 0; i < g->nv; i++) {
+		if (g->v[i].where == VQ_AT_INPUT)
+			first[root(g, i)] = -1;
+		if (g->v[i].where == VQ_AT_OUTPUT)
+			last[root(g, i)] = g->nn;
+	}
+	for (int i = 0; i < g->nn; i++)
+		for (int j = 0; j < VQ_NODE_IN + VQ_NODE_OUT; j++) {
+			int v = j < VQ_NODE_IN ? g->node[i].in[j] : g->node[i].out[j - VQ_NODE_IN];
+			if (v < 0)
+				continue;
+			v = root(g, v);
+			first[v] = VQ_MIN(first[v], i);
+			last[v] = VQ_MAX(last[v], i);
+		}
+	for (int a = 0; a < g->nv; a++) {
+		const vq_value *p = &g->v[a];
+		if (p->where == VQ_AT_PARAM || p->where == VQ_AT_GRAD || last[root(g, a)] == -2)
+			continue;
+		CHECK(p->offset % 64 == 0 && p->offset + p->bytes <= g->arena_bytes);
+		if (p->alias >= 0)
+			CHECK(p->offset == g->v[p->alias].offset && p->bytes == g->v[p->alias].bytes);
+		for (int b = 0; b < a; b++) {
+			const vq_value *q = &g->v[b];
+			if (q->where == VQ_AT_PARAM || q->where == VQ_AT_GRAD || root(g, a) == root(g, b) || last[root(g, b)] == -2)
+				continue;
+			if (p->offset >= q->offset + q->bytes || q->offset >= p->offset + p->bytes)
+				continue;
+			CHECK(last[root(g, a)] < first[root(g, b)] || last[root(g, b)] < first[root(g, a)]);
+			shared++;
+		}
+	}
+	free(first);
+	free(last);
+	return shared;
+}
+
+/* A value whose memory was taken must not be read again; updates must come last. */
+static void check_order(const vq_graph *g)
+{
+	bool updating = false;
+	for (int i = 0; i < g->nn; i++) {
+		updating |= g->node[i].phase == VQ_UPDATE;
+		CHECK(!updating || g->node[i].phase == VQ_UPDATE);
+		for (int k = 0; k < VQ_NODE_OUT; k++) {
+			int y = g->node[i].out[k];
+			for (int j = i + 1; j < g->nn && y >= 0 && g->v[y].alias >= 0; j++)
+				for (int m = 0; m < VQ_NODE_IN; m++)
+					CHECK(g->node[j].in[m] != g->v[y].alias);
+		}
+	}
+}
+
+TEST(layout_of_the_model)
+{
+	static const char *const acts[] = { "activation=relu", "activation=leaky_relu", "activation=silu", "activation=gelu" };
+	for (size_t i = 0; i < VQ_COUNT(acts); i++)
+		for (int kind = VQ_GRAPH_TRAIN; kind <= VQ_GRAPH_DECODE; kind++)
+			for (int half = 0; half < 2; half++) {
+				const char *set[] = { acts[i], NULL };
+				vq_config c = tiny(set);
+				vq_params params = {0};
+				vq_graph g = {0};
+				vq_model_io io;
+				CHECK_OK(vq_model_params(&c, 3, &params));
+				CHECK_OK(vq_model_graph(&c, 3, &params, kind, (vq_canvas){ 2, 32, 48, 8, true, half ? VQ_BF16 : VQ_F32 }, &g, &io));
+				CHECK(check_layout(&g) > 0);
+				check_order(&g);
+				vq_graph_free(&g);
+				vq_params_free(&params);
+			}
+}
+
+/* The builder refuses a graph that reads what a sum has overwritten. */
+TEST(overwritten_values_are_not_read)
+{
+	engine e;
+	engine_open(&e, (engine_spec){ .n = 1, .h = 4, .w = 4, .inference = true });
+	vq_conv_spec three = { .k = 3, .s = 1, .p = 1, .sum = -1 };
+	int x = engine_input(&e, VQ_F32, 1, 4, 4, 2, 0), a = vq_layer_conv(&e.b, x, "a", 2, three);
+	int b = vq_layer_conv(&e.b, a, "b", 2, three);
+	three.sum = a;
+	int c = vq_layer_conv(&e.b, b, "c", 2, three), y = vq_layer_add(&e.b, c, a);
+	CHECK_FAILS(engine_build(&e, y), VQ_EINVAL);
+	CHECK_HAS(vq_message(), "overwritten");
+	engine_close(&e);
+}
+
+/* --- gradients ---------------------------------------------------------------------------------------------------- */
+
+/* Two items of different size on one canvas and one on another, with valid parts; zero outside, as a batch is filled. */
+static const vq_place three_places[] = {
+	{ { 0, 0, 0, 8, 12 }, { 0, 1, 2, 6, 9 } }, { { 0, 0, 16, 12, 8 }, { 0, 0, 16, 12, 8 } }, { { 1, 4, 8, 4, 4 }, { 1, 5, 8, 2, 1 } },
+};
+
+static void fill_items(const vq_step *step, int h, int w, int c, const double *noise, double *x)
+{
+	size_t at = 0;
+	for (int i = 0; i < step->items; i++) {
+		vq_rect r = step->places[i].extent;
+		for (int y = r.y; y < r.y + r.h; y++)
+			for (int j = r.x * c; j < (r.x + r.w) * c; j++)
+				x[((size_t)r.n * (size_t)h + (size_t)y) * (size_t)(w * c) + (size_t)j] = noise[at++];
+	}
+}
+
+/* Every few parameters' gradient against the slope of the f64 loss. `float_grad` is the whole flat buffer. */
+static void check_slopes(naive *n, const float *grad, const char *what, int every, double limit)
+{
+	const vq_params *p = n->g->params;
+	for (int i = 0; i < p->n; i++) {
+		if (!p->p[i].trainable)
+			continue;
+		double *x = naive_param(n, p->p[i].name), top = 0, error = 0;
+		for (size_t j = 0; j < p->p[i].count; j++)
+			top = fmax(top, fabs((double)grad[p->p[i].offset + j]));
+		for (size_t j = (size_t)i % (size_t)every; j < p->p[i].count; j += (size_t)every) {
+			double was = x[j], h = 1e-6;
+			x[j] = was + h;
+			naive_run(n);
+			double up = n->loss;
+			x[j] = was - h;
+			naive_run(n);
+			x[j] = was;
+			error = fmax(error, fabs((up - n->loss) / (2 * h) - (double)grad[p->p[i].offset + j]));
+		}
+		if (!(error <= limit * top + 1e-7) || !(top > 0))
+			TEST_END(1, "%s: gradient by %s is off by %.3g of %.3g", what, p->p[i].name, error, top);
+	}
+}
+
+static void params_to_naive(vq_backend *be, vq_store *store, const vq_params *p, naive *n)
+{
+	for (int i = 0; i < p->n; i++) {
+		bool there = false;
+		for (int v = 0; v < n->g->nv; v++)
+			there |= n->g->v[v].where == VQ_AT_PARAM && n->g->v[v].param == i;
+		if (!there)
+			continue;
+		float *f = malloc(sizeof *f * p->p[i].count);
+		double *x = naive_param(n, p->p[i].name);
+		CHECK_OK(be->store_read(store, p->p[i].trainable ? VQ_BUF_PARAM : VQ_BUF_STATE, p->p[i].offset, p->p[i].count, f));
+		for (size_t j = 0; j < p->p[i].count; j++)
+			x[j] = (double)f[j];
+		free(f);
+	}
+}
+
+static void model_gradients(const char *what, const char *settings[])
+{
+	enum { H = 12, W = 24, C = 2, COUNT = 2 * H * W * C };
+	vq_config c = tiny(settings);
+	vq_params params = {0};
+	vq_graph g = {0};
+	vq_model_io io;
+	vq_backend *be;
+	vq_store *store;
+	vq_plan *plan;
+	vq_step step = { .items = 3, .places = three_places };
+	step.scale[VQ_SCALE_RECON] = .01f;
+	step.scale[VQ_SCALE_COMMIT] = .05f;
+	CHECK_OK(vq_backend_open(&be, "cpu", 2));
+	CHECK_OK(vq_model_params(&c, C, &params));
+	CHECK_OK(vq_model_graph(&c, C, &params, VQ_GRAPH_TRAIN, (vq_canvas){ 2, H, W, 3, true, VQ_F32 }, &g, &io));
+	CHECK_OK(be->store_make(be, &params, true, &store));
+	float *state = calloc(params.sizes[0], sizeof *state), *param = calloc(params.sizes[1], sizeof *param), input[COUNT] = {0}, weight[COUNT / C];
+	vq_model_init(&params, &c, 11, state, param);
+	CHECK_OK(be->store_write(store, VQ_BUF_STATE, 0, params.sizes[0], state));
+	CHECK_OK(be->store_write(store, VQ_BUF_PARAM, 0, params.sizes[1], param));
+	CHECK_OK(be->plan_make(be, store, &g, &plan));
+
+	naive n;
+	naive_open(&n, &g, &step);
+	vq_rng r = vq_rng_make(12, 0);
+	double *noise = engine_noise(&r, VQ_F32, COUNT);
+	fill_items(&step, H, W, C, noise, n.value[io.input]);
+	for (int i = 0; i < COUNT; i++)
+		input[i] = (float)n.value[io.input][i];
+	CHECK_OK(be->plan_write(plan, io.input, input));
+	for (int i = 0; i < COUNT / C && io.weight >= 0; i++)
+		n.value[io.weight][i] = (double)(weight[i] = (float)(1 + i % 3));
+	if (io.weight >= 0)
+		CHECK_OK(be->plan_write(plan, io.weight, weight));
+	params_to_naive(be, store, &params, &n);
+	naive_run(&n);
+	CHECK_OK(be->plan_run(plan, &step, VQ_FORWARD | VQ_BACKWARD));
+	double loss = (double)step.scale[VQ_SCALE_RECON] * step.scalar[VQ_S_RECON] + c.commitment_cost * (double)step.scale[VQ_SCALE_COMMIT] * step.scalar[VQ_S_COMMIT];
+	CHECK_NEAR(loss, n.loss, 1e-5 * n.loss);
+	CHECK_OK(be->store_read(store, VQ_BUF_GRAD, 0, params.sizes[1], param));
+	check_slopes(&n, param, what, 5, 2e-4);
+	naive_close(&n);
+	be->plan_free(plan);
+	be->store_free(store);
+	be->close(be);
+	vq_graph_free(&g);
+	vq_params_free(&params);
+	free(state);
+	free(param);
+	free(noise);
+}
+
+TEST(gradients_with_relu) { model_gradients("relu", (const char *[]){ "activation=relu", NULL }); }
+TEST(gradients_with_leaky_relu) { model_gradients("leaky relu", (const char *[]){ "activation=leaky_relu", NULL }); }
+TEST(gradients_with_silu) { model_gradients("silu", (const char *[]){ "activation=silu", "content_weighting=true", NULL }); }
+TEST(gradients_with_gelu) { model_gradients("gelu", (const char *[]){ "activation=gelu", "blocks=1", NULL }); }
+TEST(gradients_of_l1) { model_gradients("l1", (const char *[]){ "loss=l1", "blocks=0", NULL }); }
+
+TEST_MAIN(RUN(layout_of_the_model) RUN(overwritten_values_are_not_read) RUN(gradients_with_relu) RUN(gradients_with_leaky_relu)
+	RUN(gradients_with_silu) RUN(gradients_with_gelu) RUN(gradients_of_l1))

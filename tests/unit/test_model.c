@@ -1,0 +1,320 @@
+/* The model: its parameter table, and that its four graphs agree with one another. */
+#include "formats/config.h"
+#include "lib/model/model.h"
+#include "lib/model/graph.h"
+#include "lib/rng.h"
+#include "tests/unit/test.h"
+
+/* The state_dict of a plain PyTorch nn.Sequential of the same layers, in its order; c stands for the image's channels. */
+enum { C = -1 };
+static const struct { const char *name; int64_t shape[4]; int ndim; } peer[] = {
+	{ "enc.0.weight", { 32, C, 7, 7 }, 4 }, { "enc.0.bias", { 32 }, 1 },
+	{ "enc.2.conv1.weight", { 32, 32, 3, 3 }, 4 }, { "enc.2.conv1.bias", { 32 }, 1 },
+	{ "enc.2.conv2.weight", { 32, 32, 3, 3 }, 4 }, { "enc.2.conv2.bias", { 32 }, 1 },
+	{ "enc.3.conv1.weight", { 32, 32, 3, 3 }, 4 }, { "enc.3.conv1.bias", { 32 }, 1 },
+	{ "enc.3.conv2.weight", { 32, 32, 3, 3 }, 4 }, { "enc.3.conv2.bias", { 32 }, 1 },
+	{ "enc.4.weight", { 64, 32, 3, 3 }, 4 }, { "enc.4.bias", { 64 }, 1 },
+	{ "enc.6.conv1.weight", { 64, 64, 3, 3 }, 4 }, { "enc.6.conv1.bias", { 64 }, 1 },
+	{ "enc.6.conv2.weight", { 64, 64, 3, 3 }, 4 }, { "enc.6.conv2.bias", { 64 }, 1 },
+	{ "enc.7.conv1.weight", { 64, 64, 3, 3 }, 4 }, { "enc.7.conv1.bias", { 64 }, 1 },
+	{ "enc.7.conv2.weight", { 64, 64, 3, 3 }, 4 }, { "enc.7.conv2.bias", { 64 }, 1 },
+	{ "enc.8.weight", { 64, 64, 1, 1 }, 4 }, { "enc.8.bias", { 64 }, 1 },
+	{ "dec.0.weight", { 64, 64, 1, 1 }, 4 }, { "dec.0.bias", { 64 }, 1 },
+	{ "dec.1.weight", { 64, 32, 4, 4 }, 4 }, { "dec.1.bias", { 32 }, 1 },
+	{ "dec.3.conv1.weight", { 32, 32, 3, 3 }, 4 }, { "dec.3.conv1.bias", { 32 }, 1 },
+	{ "dec.3.conv2.weight", { 32, 32, 3, 3 }, 4 }, { "dec.3.conv2.bias", { 32 }, 1 },
+	{ "dec.4.conv1.weight", { 32, 32, 3, 3 }, 4 }, { "dec.4.conv1.bias", { 32 }, 1 },
+	{ "dec.4.conv2.weight", { 32, 32, 3, 3 }, 4 }, { "dec.4.conv2.bias", { 32 }, 1 },
+	{ "dec.5.weight", { 32, 16, 4, 4 }, 4 }, { "dec.5.bias", { 16 }, 1 },
+	{ "dec.7.weight", { C, 16, 3, 3 }, 4 }, { "dec.7.bias", { C }, 1 },
+};
+
+static vq_config config(const char *path)
+{
+	vq_config c;
+	vq_config_defaults(&c);
+	if (vq_config_read(&c, path) < 0 || vq_config_check(&c) < 0)
+		TEST_END(1, "%s", vq_message());
+	return c;
+}
+
+TEST(parameters_are_named_as_pytorch_names_them)
+{
+	vq_config c = config("configs/peer.json");
+	for (int channels = 1; channels <= 4; channels++) {
+		vq_params p = {0};
+		CHECK_OK(vq_model_params(&c, channels, &p));
+		size_t at = 0;
+		for (int i = 0; i < p.n; i++) {
+			size_t count = 1;
+			CHECK(p.p[i].offset % 16 == 0 && p.p[i].offset + p.p[i].count <= p.sizes[p.p[i].trainable]);
+			for (int d = 0; d < p.p[i].ndim; d++)
+				count *= (size_t)p.p[i].shape[d];
+			CHECK(count == p.p[i].count);
+			if (!p.p[i].trainable)
+				continue;
+			CHECK(at < VQ_COUNT(peer));
+			CHECK_STR(p.p[i].name, peer[at].name);
+			CHECK(p.p[i].ndim == peer[at].ndim);
+			for (int d = 0; d < p.p[i].ndim; d++)
+				CHECK(p.p[i].shape[d] == (peer[at].shape[d] == C ? channels : peer[at].shape[d]));
+			at++;
+		}
+		CHECK(at == VQ_COUNT(peer));
+		int book = vq_params_find(&p, "quantizer.codebook"), count = vq_params_find(&p, "quantizer.ema_count"), sum = vq_params_find(&p, "quantizer.ema_sum");
+		CHECK(book >= 0 && count >= 0 && sum >= 0);
+		CHECK(p.p[book].shape[0] == 512 && p.p[book].shape[1] == 64 && p.p[count].shape[0] == 512 && p.p[sum].shape[1] == 64);
+		vq_params_free(&p);
+	}
+}
+
+TEST(fresh_weights_depend_on_the_seed_alone)
+{
+	vq_config c = config("configs/cells.json");
+	vq_params p = {0};
+	CHECK_OK(vq_model_params(&c, 3, &p));
+	float *a = malloc(sizeof *a * (p.sizes[0] + p.sizes[1])), *b = malloc(sizeof *b * (p.sizes[0] + p.sizes[1]));
+	vq_model_init(&p, &c, 5, a, a + p.sizes[0]);
+	vq_model_init(&p, &c, 5, b, b + p.sizes[0]);
+	CHECK(!memcmp(a, b, sizeof *a * (p.sizes[0] + p.sizes[1])));
+	vq_model_init(&p, &c, 6, b, b + p.sizes[0]);
+	CHECK(memcmp(a, b, sizeof *a * (p.sizes[0] + p.sizes[1])));
+	/* PyTorch's default for convolutions: within 1/sqrt(fan in), evenly */
+	const vq_param *q = &p.p[vq_params_find(&p, "enc.2.conv1.weight")];
+	double top = 0, sum = 0, square = 0, bound = 1 / sqrt(32 * 9);
+	for (size_t i = 0; i < q->count; i++) {
+		double x = (double)a[p.sizes[0] + q->offset + i];
+		top = fmax(top, fabs(x));
+		sum += x;
+		square += x * x;
+	}
+	CHECK(top <= bound && top > .99 * bound);
+	CHECK_NEAR(sum / (double)q->count, 0, .05 * bound);
+	CHECK_NEAR(square / (double)q->count, bound * bound / 3, .05 * bound * bound);
+	free(a);
+	free(b);
+	vq_params_free(&p);
+}
+
+/* --- graphs ------------------------------------------------------------------------------------------------------- */
+
+typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; vq_step step; } graph;
+typedef struct { vq_config c; vq_params params; vq_backend *be; vq_store *store; int channels; } model;
+
+static void open_model(model *m, int channels, const char *set, int threads)
+{
+	*m = (model){ .c = config("configs/cells.json"), .channels = channels };
+	if (set)
+		CHECK_OK(vq_config_set(&m->c, set));
+	CHECK_OK(vq_backend_open(&m->be, "cpu", threads));
+	CHECK_OK(vq_model_params(&m->c, channels, &m->params));
+	CHECK_OK(m->be->store_make(m->be, &m->params, true, &m->store));
+	float *state = malloc(sizeof *state * m->params.sizes[0]), *param = malloc(sizeof *param * m->params.sizes[1]);
+	vq_model_init(&m->params, &m->c, 1, state, param);
+	for (size_t i = 0; i < m->params.sizes[0]; i++)
+		state[i] *= .1f; /* codes near what a fresh encoder makes, so that many are used */
+	CHECK_OK(m->be->store_write(m->store, VQ_BUF_STATE, 0, m->params.sizes[0], state));
+	CHECK_OK(m->be->store_write(m->store, VQ_BUF_PARAM, 0, m->params.sizes[1], param));
+	free(state);
+	free(param);
+}
+
+static void close_model(model *m)
+{
+	m->be->store_free(m->store);
+	m->be->close(m->be);
+	vq_params_free(&m->params);
+}
+
+static void open_graph(model *m, graph *g, vq_graph_kind kind, vq_canvas canvas, int items, const vq_place *places)
+{
+	*g = (graph){ .step = { .items = items, .places = places, .scale = { .01f, .01f } } };
+	CHECK_OK(vq_model_graph(&m->c, m->channels, &m->params, kind, canvas, &g->g, &g->io));
+	CHECK_OK(m->be->plan_make(m->be, m->store, &g->g, &g->plan));
+}
+
+static void close_graph(model *m, graph *g)
+{
+	m->be->plan_free(g->plan);
+	vq_graph_free(&g->g);
+}
+
+static void *read_value(model *m, graph *g, int value)
+{
+	void *p = malloc(g->g.v[value].bytes);
+	if (m->be->plan_read(g->plan, value, p) < 0)
+		TEST_END(1, "%s", vq_message());
+	return p;
+}
+
+enum { H = 40, W = 48, N = 2, ITEMS = 4 };
+static const vq_place items[ITEMS] = {
+	{ { 0, 0, 0, 16, 20 }, { 0, 1, 2, 13, 17 } }, { { 0, 0, 28, 32, 20 }, { 0, 0, 28, 32, 20 } }, { { 1, 4, 8, 4, 4 }, { 1, 5, 9, 1, 1 } },
+	{ { 1, 12, 0, 28, 48 }, { 1, 14, 0, 25, 47 } },
+};
+
+/* One item's pixels: any function of the item and the place in its extent. */
+static float pixel(int item, int y, int x, int c) { return sinf((float)(item + 1) * .7f + (float)y * .31f + (float)(x * (c + 1)) * .23f); }
+
+static float *canvases(int channels)
+{
+	float *p = calloc((size_t)(N * H * W * channels), sizeof *p);
+	for (int i = 0; i < ITEMS; i++) {
+		vq_rect r = items[i].extent;
+		for (int y = 0; y < r.h; y++)
+			for (int x = 0; x < r.w; x++)
+				for (int c = 0; c < channels; c++)
+					p[((r.n * H + r.y + y) * W + r.x + x) * channels + c] = pixel(i, y, x, c);
+	}
+	return p;
+}
+
+TEST(training_and_evaluation_see_the_same)
+{
+	model m;
+	graph t, e;
+	open_model(&m, 3, NULL, 2);
+	vq_canvas canvas = { N, H, W, ITEMS, true, VQ_F32 };
+	float *in = canvases(3);
+	open_graph(&m, &t, VQ_GRAPH_TRAIN, canvas, ITEMS, items);
+	open_graph(&m, &e, VQ_GRAPH_EVAL, canvas, ITEMS, items);
+	CHECK_OK(m.be->plan_write(t.plan, t.io.input, in));
+	CHECK_OK(m.be->plan_run(t.plan, &t.step, VQ_FORWARD));
+	float *yt = read_value(&m, &t, t.io.output);
+	int32_t *ct = read_value(&m, &t, t.io.codes[0]);
+	CHECK_OK(m.be->plan_write(e.plan, e.io.input, in));
+	CHECK_OK(m.be->plan_run(e.plan, &e.step, VQ_FORWARD));
+	float *ye = read_value(&m, &e, e.io.output);
+	int32_t *ce = read_value(&m, &e, e.io.codes[0]);
+	CHECK(!memcmp(ct, ce, t.g.v[t.io.codes[0]].bytes));
+	CHECK(!memcmp(yt, ye, t.g.v[t.io.output].bytes));
+	CHECK(t.step.scalar[VQ_S_RECON] > 0 && t.step.scalar[VQ_S_RECON] == e.step.scalar[VQ_S_RECON]);
+	CHECK(t.step.scalar[VQ_S_COMMIT] > 0 && t.step.scalar[VQ_S_COMMIT] == e.step.scalar[VQ_S_COMMIT]);
+	free(in); free(yt); free(ye); free(ct); free(ce);
+	close_graph(&m, &t);
+	close_graph(&m, &e);
+	close_model(&m);
+}
+
+static double apart(size_t n, const float *a, const float *b)
+{
+	double e = 0;
+	for (size_t i = 0; i < n; i++)
+		e = fmax(e, fabs((double)a[i] - (double)b[i]));
+	return e;
+}
+
+TEST(encoding_and_decoding_are_evaluation_in_two_parts)
+{
+	static const char *const sets[] = { NULL, "activation=silu" };
+	for (size_t s = 0; s < VQ_COUNT(sets); s++) {
+		model m;
+		graph whole, enc, dec;
+		open_model(&m, 1, sets[s], 2);
+		vq_canvas canvas = { N, H, W, ITEMS, true, VQ_F32 };
+		float *in = canvases(1);
+		open_graph(&m, &whole, VQ_GRAPH_EVAL, canvas, ITEMS, items);
+		open_graph(&m, &enc, VQ_GRAPH_ENCODE, canvas, ITEMS, items);
+		open_graph(&m, &dec, VQ_GRAPH_DECODE, canvas, ITEMS, items);
+		CHECK_OK(m.be->plan_write(whole.plan, whole.io.input, in));
+		CHECK_OK(m.be->plan_run(whole.plan, &whole.step, VQ_FORWARD));
+		float *y = read_value(&m, &whole, whole.io.output);
+		int32_t *c = read_value(&m, &whole, whole.io.codes[0]);
+		CHECK_OK(m.be->plan_write(enc.plan, enc.io.input, in));
+		CHECK_OK(m.be->plan_run(enc.plan, &enc.step, VQ_FORWARD));
+		int32_t *codes = read_value(&m, &enc, enc.io.codes[0]);
+		CHECK(!memcmp(c, codes, enc.g.v[enc.io.codes[0]].bytes));
+		CHECK(dec.g.v[dec.io.codes[0]].bytes == enc.g.v[enc.io.codes[0]].bytes);
+		CHECK_OK(m.be->plan_write(dec.plan, dec.io.codes[0], codes));
+		CHECK_OK(m.be->plan_run(dec.plan, &dec.step, VQ_FORWARD));
+		float *again = read_value(&m, &dec, dec.io.output);
+		CHECK(apart((size_t)(N * H * W), y, again) < 1e-6);
+		free(in); free(y); free(c); free(codes); free(again);
+		close_graph(&m, &whole);
+		close_graph(&m, &enc);
+		close_graph(&m, &dec);
+		close_model(&m);
+	}
+}
+
+/* Each cell alone on a canvas of its own size. */
+static void alone(model *m, int item, const graph *packed, const int32_t *codes, const float *z, const float *output)
+{
+	graph g;
+	vq_rect r = items[item].extent, v = items[item].valid;
+	vq_place at = { { 0, 0, 0, r.h, r.w }, { 0, v.y - r.y, v.x - r.x, v.h, v.w } };
+	open_graph(m, &g, VQ_GRAPH_TRAIN, (vq_canvas){ 1, r.h, r.w, 1, false, VQ_F32 }, 1, &at);
+	float *in = malloc(sizeof *in * (size_t)(r.h * r.w * m->channels)), *p = in;
+	for (int y = 0; y < r.h; y++)
+		for (int x = 0; x < r.w; x++)
+			for (int c = 0; c < m->channels; c++)
+				*p++ = pixel(item, y, x, c);
+	CHECK_OK(m->be->plan_write(g.plan, g.io.input, in));
+	CHECK_OK(m->be->plan_run(g.plan, &g.step, VQ_FORWARD));
+	int32_t *c1 = read_value(m, &g, g.io.codes[0]);
+	float *z1 = read_value(m, &g, g.io.z[0]), *y1 = read_value(m, &g, g.io.output);
+	int d = packed->g.v[packed->io.z[0]].c;
+	for (int y = 0; y < r.h / 4; y++)
+		for (int x = 0; x < r.w / 4; x++) {
+			int big = (r.n * H / 4 + r.y / 4 + y) * (W / 4) + r.x / 4 + x, small = y * (r.w / 4) + x;
+			CHECK(codes[big] == c1[small]);
+			CHECK(apart((size_t)d, z + big * d, z1 + small * d) < 1e-6);
+		}
+	for (int y = 0; y < r.h; y++)
+		CHECK(apart((size_t)(r.w * m->channels), output + ((r.n * H + r.y + y) * W + r.x) * m->channels, y1 + y * r.w * m->channels) < 1e-5);
+	free(in); free(c1); free(z1); free(y1);
+	close_graph(m, &g);
+}
+
+TEST(packed_cells_are_as_if_alone)
+{
+	static const struct { int channels; const char *set; } cases[] = { { 1, NULL }, { 4, "activation=silu" }, { 3, "activation=leaky_relu" } };
+	for (size_t k = 0; k < VQ_COUNT(cases); k++) {
+		model m;
+		graph g;
+		open_model(&m, cases[k].channels, cases[k].set, 2);
+		float *in = canvases(m.channels);
+		open_graph(&m, &g, VQ_GRAPH_TRAIN, (vq_canvas){ N, H, W, ITEMS, true, VQ_F32 }, ITEMS, items);
+		CHECK_OK(m.be->plan_write(g.plan, g.io.input, in));
+		CHECK_OK(m.be->plan_run(g.plan, &g.step, VQ_FORWARD));
+		int32_t *codes = read_value(&m, &g, g.io.codes[0]);
+		float *z = read_value(&m, &g, g.io.z[0]), *y = read_value(&m, &g, g.io.output);
+		int used = 0;
+		for (int i = 1; i < N * H * W / 16; i++)
+			used += codes[i] >= 0 && codes[i] != codes[i - 1];
+		CHECK(used > 20);
+		for (int i = 0; i < ITEMS; i++)
+			alone(&m, i, &g, codes, z, y);
+		free(in); free(codes); free(z); free(y);
+		close_graph(&m, &g);
+		close_model(&m);
+	}
+}
+
+/* Cells that do not fit are refused, not computed. */
+TEST(places_outside_the_canvas)
+{
+	model m;
+	graph g;
+	vq_place far = { { 0, 0, 32, 8, 20 }, { 0, 0, 32, 8, 20 } };
+	open_model(&m, 1, NULL, 1);
+	open_graph(&m, &g, VQ_GRAPH_ENCODE, (vq_canvas){ 1, H, W, 2, true, VQ_F32 }, 1, &far);
+	CHECK_FAILS(m.be->plan_run(g.plan, &g.step, VQ_FORWARD), VQ_EINVAL);
+	CHECK_HAS(vq_message(), "does not fit its canvas");
+	g.step.items = 3;
+	CHECK_FAILS(m.be->plan_run(g.plan, &g.step, VQ_FORWARD), VQ_EINVAL);
+	close_graph(&m, &g);
+	close_model(&m);
+}
+
+TEST(what_no_model_can_be)
+{
+	vq_config c = config("configs/cells.json");
+	vq_params p = {0};
+	CHECK_FAILS(vq_model_params(&c, 0, &p), VQ_EINVAL);
+	CHECK_FAILS(vq_model_params(&c, 17, &p), VQ_EINVAL);
+	CHECK_HAS(vq_message(), "17 channels");
+}
+
+TEST_MAIN(RUN(parameters_are_named_as_pytorch_names_them) RUN(fresh_weights_depend_on_the_seed_alone) RUN(training_and_evaluation_see_the_same)
+	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone) RUN(places_outside_the_canvas) RUN(what_no_model_can_be))
