@@ -110,13 +110,13 @@ deps:
 .PHONY: demo
 demo: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(OUT)" CROP="$(CROP)" CONFIG="$(CONFIG)" pipelines/demo
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(OUT)" CROP="$(CROP)" TRAIN="$(TRAIN)" CONFIG="$(CONFIG)" CELLS="$(CELLS)" pipelines/demo
 
 # --- tests --------------------------------------------------------------------------------------------------------
 .PHONY: check check-long check-oracle asan fuzz bench
 check: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units $(BUILD)/asan/bin/vq-crop
 	@tests/run $(BUILD)/check $(BUILD)/asan
 
 check-long: deps

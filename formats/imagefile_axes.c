@@ -87,7 +87,7 @@ static vq_status from_grid(vq_image_file *f, vq_axes_source source, int c, int z
 		for (int k = 0; k < 3; k++)
 			at[order[k] == 'c' ? 0 : order[k] == 'z' ? 1 : 2] = step[k];
 		s->at[((int64_t)at[0] * z + at[1]) * t + at[2]] = (vq_plane_at){ .c = at[0], .z = at[1], .t = at[2],
-			.page = f->pages > 1 ? (int)i : 0, .stack = f->pages > 1 ? -1 : i };
+			.page = planes == f->pages ? (int)i : 0, .stack = planes == f->pages ? -1 : i };
 		for (int k = 0; k < 3 && ++step[k] == size[k]; k++)
 			step[k] = 0;
 	}

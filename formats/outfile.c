@@ -19,11 +19,16 @@ struct vq_out {
 enum { SLOTS = 64 };
 static char *volatile unfinished[SLOTS];
 
-static void on_signal(int sig)
+static void sweep(void)
 {
 	for (int i = 0; i < SLOTS; i++)
 		if (unfinished[i])
 			unlink(unfinished[i]);
+}
+
+static void on_signal(int sig)
+{
+	sweep();
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -35,6 +40,7 @@ static void watch_signals(void)
 	if (done)
 		return;
 	done = true;
+	atexit(sweep); /* a tool that gives up leaves nothing behind */
 	for (size_t i = 0; i < VQ_COUNT(signals); i++) {
 		struct sigaction old, new = { .sa_handler = on_signal };
 		if (!sigaction(signals[i], NULL, &old) && old.sa_handler == SIG_DFL)

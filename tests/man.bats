@@ -1,4 +1,4 @@
-# Man pages, --help and completion agree with the option tables; the pages render; their examples work.
+# Man pages, --help and completion agree with the option tables; the pages render. (Their examples: man-examples.bats.)
 load helpers
 
 tools() { for path in "$VQ_BUILD"/bin/vq-*; do [ -x "$path" ] && echo "${path##*/}"; done; }
@@ -93,19 +93,3 @@ completes() {
     touch "data file"
     each completes
 }
-
-examples() { "$ROOT/tests/man-examples" "$(page "vq-$1")"; }
-@test "examples of vq-crop" { examples crop; }
-@test "examples of vq-synth" { examples synth; }
-@test "examples of vq-normalize" { examples normalize; }
-@test "examples of vq-pad" { examples pad; }
-@test "examples of vq-batch" { examples batch; }
-@test "examples of vq-train" { examples train; }
-@test "examples of vq-encode" { examples encode; }
-@test "examples of vq-decode" { examples decode; }
-@test "examples of vq-metrics" { examples metrics; }
-@test "examples of vq-codebook-stats" { examples codebook-stats; }
-@test "examples of vq-plot" { examples plot; }
-@test "examples of vq-info" { examples info; }
-@test "examples of vq-export" { examples export; }
-@test "examples of the overview" { "$ROOT/tests/man-examples" "$ROOT/man/vq.7"; }

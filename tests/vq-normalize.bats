@@ -167,7 +167,7 @@ chain() { vq-info --json "$1" >.info && json_flat .info | awk -F '\t' '/^chain\.
     run_split bash -c 'set -o pipefail; vq-normalize <not-finite.vqt 2>first | vq-pad >p.vqt'
     same "$status" 1
     same "$(cat first)" "vq-normalize: standard input: record cell#2: channel ER: a NaN pixel at row 1, column 2"
-    has "$err" "did the command before it fail?"
+    has "$err" "vq-pad: standard input: "
 }
 
 @test "a stream of no records passes; --fit refuses it" {

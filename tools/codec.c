@@ -101,7 +101,26 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 	return VQ_OK;
 }
 
-/* Mean and deviation of the latent over the positions whose block of pixels holds one of the cell's own. */
+void cell_codes_free(cell_codes *c)
+{
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+		free(c->codes[l]);
+	free(c->mean);
+	free(c->std);
+	*c = (cell_codes){0};
+}
+
+bool codec_own(const vq_cell *c, int stride, int y, int x)
+{
+	for (int i = y * stride; i < (y + 1) * stride; i++)
+		for (int j = x * stride; j < (x + 1) * stride; j++)
+			if (c->mask ? c->mask[(size_t)i * (size_t)c->w + (size_t)j] == 1 :
+			    i >= c->top && i < c->top + c->th && j >= c->left && j < c->left + c->tw)
+				return true;
+	return false;
+}
+
+/* Mean and deviation of the latent over the cell's own positions. */
 static vq_status latent(const codec *c, const slot *s, const worker *w, const vq_cell *cell, cell_codes *o)
 {
 	int d = c->m->info.level[0].dim, stride = c->m->info.stride;
@@ -115,12 +134,7 @@ static vq_status latent(const codec *c, const slot *s, const worker *w, const vq
 	}
 	for (int y = 0; y < o->h; y++)
 		for (int x = 0; x < o->w; x++) {
-			bool own = false;
-			for (int i = y * stride; i < (y + 1) * stride; i++)
-				for (int j = x * stride; j < (x + 1) * stride; j++)
-					own |= cell->mask ? cell->mask[(size_t)i * (size_t)cell->w + (size_t)j] == 1 :
-						i >= cell->top && i < cell->top + cell->th && j >= cell->left && j < cell->left + cell->tw;
-			if (!own)
+			if (!codec_own(cell, stride, y, x))
 				continue;
 			const float *v = z + ((size_t)y * (size_t)(s->w / stride) + (size_t)x) * (size_t)d;
 			for (int k = 0; k < d; k++) {

@@ -16,6 +16,10 @@ typedef struct {
 	float *mean, *std;                  /* [dim] of the first level's latent over the cell's own positions; with features */
 } cell_codes;
 
+void cell_codes_free(cell_codes *c); /* leaves it empty */
+/* Whether code position (y, x) is one of the cell's own: its block of pixels holds one of mask 1; without a mask, a true pixel. */
+bool codec_own(const vq_cell *cell, int stride, int y, int x);
+
 /* decode: plans for the decoder, else for the encoder. */
 vq_status codec_open(codec **c, const vq_model *m, const char *device, int threads, bool decode);
 int codec_threads(const codec *c);

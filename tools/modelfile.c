@@ -102,13 +102,12 @@ static vq_status read_tensor(vq_st *st, const char *name, const vq_param *p, flo
 	return VQ_OK;
 }
 
-static vq_status read_weights(vq_model *m, vq_st *st, const char *path)
+static vq_status read_weights(vq_model *m, vq_st *st)
 {
 	for (int i = 0; i < m->params.n; i++) {
 		const vq_param *p = &m->params.p[i];
-		vq_status s = kept(p) ? read_tensor(st, p->name, p, weights(m, p)) : VQ_OK;
-		if (s < 0)
-			return vq_context(s, "%s", path);
+		if (kept(p))
+			VQ_TRY(read_tensor(st, p->name, p, weights(m, p)));
 	}
 	return VQ_OK;
 }
@@ -160,7 +159,7 @@ vq_status vq_model_load(vq_model *m, const char *path)
 	if (s == VQ_OK && (s = vq_model_setup(m)) < 0)
 		vq_context(s, "%s", path);
 	if (s == VQ_OK)
-		s = read_weights(m, st, path);
+		s = read_weights(m, st);
 	vq_st_close(st);
 	if (s < 0)
 		vq_model_free(m);
@@ -201,11 +200,11 @@ vq_status vq_model_init_from(vq_model *m, const char *path)
 			const vq_param *book = p - 2; /* declared as codebook, count, sum */
 			memcpy(weights(m, p), weights(m, book), p->count * sizeof(float));
 		} else {
-			s = vq_fail(VQ_EINVAL, "it has no tensor %s", p->name);
+			s = vq_fail(VQ_EINVAL, "%s: it has no tensor %s", path, p->name);
 		}
 	}
 	vq_st_close(st);
-	return s < 0 ? vq_context(s, "%s", path) : s;
+	return s;
 }
 
 cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)

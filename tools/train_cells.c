@@ -7,6 +7,7 @@
 
 #include "formats/split.h"
 #include "tools/batchrec.h"
+#include "tools/cli.h"
 
 static bool regular(const char *path)
 {
@@ -31,24 +32,45 @@ static uint64_t bytes_of(const train_cells *t, const vq_cell *c)
 	return (uint64_t)c->h * (uint64_t)c->w * ((uint64_t)t->channels * sizeof(float) + (c->mask ? 1 : 0));
 }
 
+/* Statistics of several groups (vq-normalize --fit --group-by) are no single way: then the model keeps none. */
+static void forget_statistics(train_cells *t, const vqt_record *rec)
+{
+	vq_norm have;
+	if (!vq_norm_fixed(&t->norm) || vq_norm_get(rec->meta, &have) < 0 || !vq_norm_fixed(&have) || vq_norm_differs(&have, &t->norm) < 0)
+		return;
+	memset(t->norm.a, 0, sizeof t->norm.a);
+	memset(t->norm.b, 0, sizeof t->norm.b);
+}
+
+static vq_status room(train_cells *t)
+{
+	if (t->n < t->cap)
+		return VQ_OK;
+	if (t->cap > UINT32_MAX / 2)
+		return vq_fail(VQ_ELIMIT, "more than %u cells", t->cap);
+	uint32_t cap = t->cap ? 2 * t->cap : 1024;
+	train_cell *v = vq_realloc(t->v, sizeof *v * cap);
+	if (!v)
+		return VQ_ENOMEM;
+	t->v = v;
+	t->cap = cap;
+	return VQ_OK;
+}
+
 /* One record: normalised, described, and held in memory as long as there is room. */
 static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char *declared, uint32_t at)
 {
-	if (t->n == t->cap) {
-		uint32_t cap = t->cap ? 2 * t->cap : 1024;
-		train_cell *v = vq_realloc(t->v, sizeof *v * cap);
-		if (!v)
-			return VQ_ENOMEM;
-		t->v = v;
-		t->cap = cap;
-	}
-	train_cell *c = &t->v[t->n];
 	vq_geom g;
+	VQ_TRY(room(t));
+	train_cell *c = &t->v[t->n];
 	*c = (train_cell){ .file = (uint32_t)t->files, .at = at };
 	t->n++;
+	forget_statistics(t, rec);
 	VQ_TRY(vq_cell_normalize(rec, &t->norm));
 	VQ_TRY(describe(rec, by, declared, c));
 	VQ_TRY(vq_cell_make(rec, t->channels, t->multiple, t->masks, &c->cell));
+	if (t->masks && !c->cell.mask)
+		return vq_fail(VQ_EINVAL, "record %s: it has no mask, which content_weighting needs (--set content_weighting=false goes without)", rec->id);
 	if (t->n == 1 && vq_geom_get(rec->meta, vqt_get(rec, "image"), &g) == VQ_OK)
 		strcpy(t->pad_mode, *g.mode ? g.mode : "reflect");
 	c->size = c->cell;
@@ -72,7 +94,7 @@ static vq_status first(train_cells *t, const cJSON *header, const vqt_record *re
 		return VQ_ENOMEM;
 	vq_status s = vq_norm_get(rec->meta, &have);
 	if (s < 0)
-		return vq_context(s, "record \"%s\"", rec->id);
+		return vq_context(s, "record %s", rec->id);
 	t->norm = have.method == VQ_NORM_RAW ? *raw : have;
 	if (strcmp(t->norm.scope, "stats")) { /* what belongs to one record is no part of the model */
 		memset(t->norm.a, 0, sizeof t->norm.a);
@@ -84,15 +106,45 @@ static vq_status first(train_cells *t, const cJSON *header, const vqt_record *re
 	return VQ_OK;
 }
 
-static vq_status open_spool(train_cells *t, const cJSON *header, const char *run, vqt_writer **w)
+static vq_status open_spool(const char *spool, const cJSON *header, vqt_writer **w)
 {
 	cJSON *h = cJSON_Duplicate(header, true);
-	if (!h || vq_json_set(h, "kind", cJSON_CreateString("samples")) < 0 || !(t->spool[t->files] = vq_format("%s/spool%s.vqt", run, t->files ? "-val" : ""))) {
+	if (!h || vq_json_set(h, "kind", cJSON_CreateString("samples")) < 0) {
 		cJSON_Delete(h);
-		return VQ_ENOMEM;
+		return vq_fail(VQ_ENOMEM, "out of memory");
 	}
-	vq_status s = vqt_create(w, t->spool[t->files], h, NULL);
+	vq_status s = vqt_create(w, spool, h, NULL);
 	cJSON_Delete(h);
+	return s;
+}
+
+/* All records of the stream; copies them to w unless it is NULL. The trouble with a record begins with the stream's name. */
+static vq_status read_all(train_cells *t, vq_sample_reader *in, const vq_norm *raw, const char *by, const char *declared, vqt_writer *w)
+{
+	vqt_record rec;
+	uint32_t before = t->n;
+	int got;
+	while ((got = vq_sample_reader_next(in, &rec)) > 0) {
+		vq_status s = t->n ? VQ_OK : first(t, vqt_header(in->in), &rec, raw);
+		vq_status put = s == VQ_OK && w ? vqt_put(w, &rec) : VQ_OK; /* before add() changes the record */
+		if (s == VQ_OK && put == VQ_OK)
+			s = add(t, &rec, by, declared, t->n - before);
+		vqt_record_free(&rec);
+		if (s < 0)
+			return vq_context(s, "%s", vqt_name(in->in));
+		VQ_TRY(put);
+	}
+	if (got == 0 && t->n == before)
+		return vq_fail(VQ_EINVAL, "%s: a stream without records: there is nothing to train on", vqt_name(in->in));
+	return got;
+}
+
+/* What cells beyond the memory limit are read from again. A copy is only kept open: its name goes at once, so that it cannot be left behind. */
+static vq_status open_again(train_cells *t, const char *path, const char *spool)
+{
+	vq_status s = vqt_file_open(&t->file[t->files], spool ? spool : path, "samples", NULL);
+	if (spool)
+		unlink(spool);
 	return s;
 }
 
@@ -100,36 +152,28 @@ vq_status train_cells_read(train_cells *t, const char *path, const char *run, co
 {
 	vq_sample_reader in;
 	vqt_writer *w = NULL;
-	vqt_record rec;
-	int got = 0;
-	uint32_t before = t->n;
+	char *spool = NULL;
 	VQ_TRY(vq_sample_reader_open(&in, path));
 	const cJSON *header = vqt_header(in.in), *chain = cJSON_GetObjectItemCaseSensitive(header, "chain");
-	vq_status s = t->chain || (t->chain = chain ? cJSON_Duplicate(chain, true) : cJSON_CreateArray()) ? VQ_OK : VQ_ENOMEM;
-	bool again = regular(path) && !strcmp(vqt_header_kind(header), "samples");
-	if (s == VQ_OK && !again)
-		s = open_spool(t, header, run, &w);
-	while (s == VQ_OK && (got = vq_sample_reader_next(&in, &rec)) > 0) {
-		if (!t->n)
-			s = first(t, header, &rec, raw);
-		if (s == VQ_OK && w)
-			s = vqt_put(w, &rec);
-		if (s == VQ_OK)
-			s = add(t, &rec, by, declared, t->n - before);
-		vqt_record_free(&rec);
+	vq_status s = VQ_OK;
+	if (!t->chain && !(t->chain = chain ? cJSON_Duplicate(chain, true) : cJSON_CreateArray()))
+		s = vq_fail(VQ_ENOMEM, "out of memory");
+	if (s == VQ_OK && !(regular(path) && !in.batches)) {
+		spool = vq_format("%s/spool.vqt", run);
+		s = spool ? open_spool(spool, header, &w) : VQ_ENOMEM;
 	}
-	s = s < 0 ? s : got < 0 ? got : VQ_OK;
-	if (s < 0)
-		vq_context(s, "%s", vqt_name(in.in));
-	else if (t->n == before)
-		s = vq_fail(VQ_EINVAL, "%s: a stream without records: there is nothing to train on", vqt_name(in.in));
+	if (s == VQ_OK)
+		s = read_all(t, &in, raw, by, declared, w);
+	if (s == VQ_OK && vqt_warning(in.in))
+		vq_warn("%s", vqt_warning(in.in));
 	vq_sample_reader_close(&in);
 	if (w && s == VQ_OK)
 		s = vqt_finish(w);
 	else
 		vqt_abort(w);
 	if (s == VQ_OK)
-		s = vqt_file_open(&t->file[t->files], again ? path : t->spool[t->files], "samples", NULL);
+		s = open_again(t, path, spool);
+	free(spool);
 	t->files++;
 	return s;
 }
@@ -170,11 +214,7 @@ void train_cells_free(train_cells *t)
 	vq_cell_drop(&t->last);
 	cJSON_Delete(t->names);
 	cJSON_Delete(t->chain);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		vqt_file_close(t->file[i]);
-		if (t->spool[i])
-			unlink(t->spool[i]);
-		free(t->spool[i]);
-	}
 	*t = (train_cells){0};
 }

@@ -21,15 +21,15 @@ typedef struct {
 	char pad_mode[8];
 	cJSON *names, *chain;        /* channels, and the commands that made the stream */
 	vqt_file *file[2];           /* what cells beyond the memory limit are read from again: the stream, and --val */
-	char *spool[2];              /* copies of pipes, removed by train_cells_free */
 	int files;
 	uint64_t held, limit;        /* bytes of pixels in memory */
 	vq_cell last;                /* a cell that was read again */
 } train_cells;
 
 /* Zero-initialise, set multiple, masks and limit (bytes of pixels to hold in memory; the rest is read again when needed). Reads a whole
- * stream once (path NULL: standard input) and adds its cells; at most two streams. A pipe, or a stream of batches, is copied to RUN. raw:
- * how raw records are to be normalised. by: as vq_part_group. declared: the part of all its cells ("val"), or NULL. */
+ * stream once (path NULL: standard input) and adds its cells; at most two streams. A pipe, or a stream of batches, is copied to RUN, to a
+ * file that has no name any more when this returns. raw: how
+ * raw records are to be normalised. by: as vq_part_group. declared: the part of all its cells ("val"), or NULL. */
 vq_status train_cells_read(train_cells *t, const char *path, const char *run, const vq_norm *raw, const char *by, const char *declared);
 /* For vq_train_calls: ctx is the train_cells. */
 vq_status train_cells_size(void *ctx, uint32_t i, vq_cell *cell);

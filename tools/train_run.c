@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,38 +16,47 @@
 
 static char *in_run(const train_run *r, const char *name) { return vq_format("%s/%s", r->dir, name); }
 
-static vq_status make_dir(const char *path)
+/* *made, unless NULL: whether it is new. */
+static vq_status make_dir(const char *path, bool *made)
 {
-	if (!mkdir(path, 0777) || errno == EEXIST)
+	struct stat st;
+	bool fresh = !mkdir(path, 0777);
+	if (made)
+		*made = fresh;
+	if (fresh || (errno == EEXIST && !stat(path, &st) && S_ISDIR(st.st_mode)))
 		return VQ_OK;
-	return vq_fail(VQ_EIO, "%s: %s", path, strerror(errno));
+	return vq_fail(VQ_EIO, "%s: %s", path, strerror(errno == EEXIST ? ENOTDIR : errno));
 }
 
 /* mkdir -p */
-static vq_status make_dirs(const char *path)
+static vq_status make_dirs(const char *path, bool *made)
 {
 	char *p = vq_strdup(path);
 	if (!p)
 		return VQ_ENOMEM;
 	vq_status s = VQ_OK;
-	for (char *q = p + 1; *q && s == VQ_OK; q++)
+	for (char *q = p + 1; *p && *q && s == VQ_OK; q++)
 		if (*q == '/') {
 			*q = 0;
-			s = make_dir(p);
+			s = make_dir(p, NULL);
 			*q = '/';
 		}
 	if (s == VQ_OK)
-		s = make_dir(p);
+		s = make_dir(p, made);
 	free(p);
 	return s;
 }
 
+/* Pictures of an earlier run; others' files stay. */
 static void remove_samples(const char *dir)
 {
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		size_t n = strlen(e->d_name);
-		char *path = n > 4 && !strcmp(e->d_name + n - 4, ".png") ? vq_format("%s/%s", dir, e->d_name) : NULL;
+		int end = 0;
+		long long epoch;
+		if (sscanf(e->d_name, "epoch-%lld.png%n", &epoch, &end) != 1 || !end || e->d_name[end])
+			continue;
+		char *path = vq_format("%s/%s", dir, e->d_name);
 		if (path)
 			unlink(path);
 		free(path);
@@ -57,28 +67,40 @@ static void remove_samples(const char *dir)
 
 vq_status train_run_open(train_run *r, const char *dir, bool force)
 {
-	static const char *const left[] = { "model.safetensors", "last.ckpt", "history.jsonl", "config.json", "split.csv" };
+	static const char *const model[] = { "model.safetensors", "last.ckpt" };
 	r->dir = dir;
-	VQ_TRY(make_dirs(dir));
-	for (size_t i = 0; i < VQ_COUNT(left); i++) {
-		char *path = in_run(r, left[i]);
+	VQ_TRY(make_dirs(dir, &r->made));
+	for (size_t i = 0; i < VQ_COUNT(model) && !force; i++) {
+		char *path = in_run(r, model[i]);
 		if (!path)
 			return VQ_ENOMEM;
 		bool there = !access(path, F_OK);
-		if (there && !force && i < 2) {
-			vq_status s = vq_fail(VQ_EINVAL, "%s: holds a model already (%s): --force starts anew", dir, left[i]);
-			free(path);
-			return s;
-		}
+		free(path);
 		if (there)
-			unlink(path);
+			return vq_fail(VQ_EINVAL, "%s: holds a model already (%s): --force starts anew", dir, model[i]);
+	}
+	return VQ_OK;
+}
+
+/* What an earlier run left. */
+static vq_status clear(const train_run *r)
+{
+	static const char *const left[] = { "model.safetensors", "last.ckpt", "history.jsonl", "config.json", "split.csv" };
+	vq_status s = VQ_OK;
+	for (size_t i = 0; i < VQ_COUNT(left) && s == VQ_OK; i++) {
+		char *path = in_run(r, left[i]);
+		if (!path)
+			return VQ_ENOMEM;
+		if (unlink(path) && errno != ENOENT)
+			s = vq_fail(VQ_EIO, "%s: %s", path, strerror(errno));
 		free(path);
 	}
 	char *samples = in_run(r, "samples");
-	if (samples)
-		remove_samples(samples);
+	if (!samples)
+		return VQ_ENOMEM;
+	remove_samples(samples);
 	free(samples);
-	return VQ_OK;
+	return s;
 }
 
 static vq_status follow(train_run *r, const char *file, const vq_part_record *rec)
@@ -89,11 +111,32 @@ static vq_status follow(train_run *r, const char *file, const vq_part_record *re
 	for (uint32_t i = 0; i < r->cells.n && s == VQ_OK; i++) {
 		int part = vq_parts_find(p, rec[i].id);
 		if (part < 0)
-			s = vq_fail(VQ_EINVAL, "%s: it has no record \"%s\"", file, rec[i].id);
+			s = vq_fail(VQ_EINVAL, "%s: it does not list record %s", file, rec[i].id);
 		else
 			r->part[i] = (uint8_t)part;
 	}
 	vq_parts_free(p);
+	return s;
+}
+
+static int by_id(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* A stream has each id once; the two streams together must, too, or the split could not be written down. */
+static vq_status check_ids(const train_cells *c)
+{
+	if (c->files < 2)
+		return VQ_OK;
+	vq_status s = VQ_OK;
+	const char **id = vq_malloc(sizeof *id * c->n);
+	if (!id)
+		return VQ_ENOMEM;
+	for (uint32_t i = 0; i < c->n; i++)
+		id[i] = c->v[i].id;
+	qsort(id, c->n, sizeof *id, by_id);
+	for (uint32_t i = 1; i < c->n && s == VQ_OK; i++)
+		if (!strcmp(id[i], id[i - 1]))
+			s = vq_fail(VQ_EINVAL, "record %s is in both streams: a cell cannot train and validate", id[i]);
+	free(id);
 	return s;
 }
 
@@ -106,6 +149,8 @@ vq_status train_run_split(train_run *r, const char *file, vq_part_report *report
 	r->train = vq_calloc(n, sizeof *r->train);
 	r->val = vq_calloc(n, sizeof *r->val);
 	vq_status s = rec && path && r->part && r->train && r->val ? VQ_OK : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = check_ids(&r->cells);
 	for (uint32_t i = 0; s == VQ_OK && i < n; i++)
 		rec[i] = (vq_part_record){ r->cells.v[i].id, r->cells.v[i].group, r->cells.v[i].declared };
 	*report = (vq_part_report){0};
@@ -121,7 +166,7 @@ vq_status train_run_split(train_run *r, const char *file, vq_part_report *report
 	}
 	if (s == VQ_OK && !r->n_train)
 		s = vq_fail(VQ_EINVAL, "the split leaves no cell to train on (%u val, %u test)", r->n_val, r->n_test);
-	if (s == VQ_OK)
+	if (s == VQ_OK && (s = clear(r)) == VQ_OK)
 		s = vq_parts_write(path, rec, r->part, n);
 	free(rec);
 	free(path);
@@ -190,7 +235,7 @@ static vq_status draw_samples(train_run *r, vq_trainer *t, const vq_epoch *e)
 	float *image[SHOWN] = {0}, *recon[SHOWN] = {0};
 	vq_tensor rgb = {0};
 	char *dir = in_run(r, "samples"), *path = dir ? vq_format("%s/epoch-%04lld.png", dir, (long long)e->epoch) : NULL;
-	vq_status s = path ? make_dir(dir) : VQ_ENOMEM;
+	vq_status s = path ? make_dir(dir, NULL) : VQ_ENOMEM;
 	for (uint32_t i = 0; i < shown && s == VQ_OK; i++) {
 		uint32_t k = from[(uint64_t)i * n / shown];
 		vq_cell cell;
@@ -238,6 +283,8 @@ vq_status train_run_epoch(train_run *r, vq_trainer *t, const vq_epoch *e)
 
 void train_run_free(train_run *r)
 {
+	if (r->made)
+		rmdir(r->dir); /* a run that came to nothing */
 	vq_history_close(r->history);
 	train_cells_free(&r->cells);
 	vq_model_free(&r->model);

@@ -16,11 +16,12 @@ typedef struct {
 	vq_history *history;
 	vq_epoch best, last;
 	bool saved;
+	bool made;              /* the directory is ours: removed by train_run_free when nothing came to be in it */
 } train_run;
 
-/* Makes the directory. VQ_EINVAL: it holds a model and `force` is not set. force removes what an earlier run left. */
+/* Makes the directory. VQ_EINVAL: it holds a model and `force` is not set. Nothing in it is touched yet. */
 vq_status train_run_open(train_run *r, const char *dir, bool force);
-/* Decides train, val and test, and writes split.csv. file: a split.csv to follow instead, or NULL. */
+/* Decides train, val and test; then removes what an earlier run left, and writes split.csv. file: a split.csv to follow instead, or NULL. */
 vq_status train_run_split(train_run *r, const char *file, vq_part_report *report);
 vq_status train_run_config(const train_run *r); /* config.json */
 /* After an epoch: history.jsonl, model.safetensors when it is the best so far, samples/ when it is their turn. */

@@ -57,13 +57,20 @@ static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *
 	return VQ_OK;
 }
 
+/* Where the true pixels are in the extent, which the grid of codes must fit. */
+static vq_status read_place(const decoder *d, const vqt_record *in, const cell_codes *k, vq_geom *g)
+{
+	int64_t stride = d->model.info.stride;
+	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, k->h * stride, k->w * stride } };
+	return vq_geom_get(in->meta, &whole, g);
+}
+
 /* The true pixels of the extent. */
-static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const float *pixels, vqt_record *out)
+static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const vq_geom *at, const float *pixels, vqt_record *out)
 {
 	int64_t stride = d->model.info.stride, h = k->h * stride, w = k->w * stride, c = d->model.channels;
-	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { c, h, w } }, image;
-	vq_geom g;
-	VQ_TRY(vq_geom_get(in->meta, &whole, &g));
+	vq_geom g = *at;
+	vq_tensor image;
 	VQ_TRY(vq_tensor_make(&image, VQ_F32, 3, (int64_t[]){ c, g.h, g.w }));
 	float *to = image.data;
 	for (int64_t i = 0; i < c; i++)
@@ -88,18 +95,26 @@ static vq_status true_size(const decoder *d, const vqt_record *in, const cell_co
 	return VQ_OK;
 }
 
+static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record *out)
+{
+	cell_codes k = {0};
+	vq_geom g;
+	float *pixels = NULL;
+	vq_status s = read_codes(d, in, &k);
+	if (s == VQ_OK)
+		s = read_place(d, in, &k, &g);
+	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
+		s = true_size(d, in, &k, &g, pixels, out);
+	cell_codes_free(&k);
+	free(pixels);
+	return s;
+}
+
 static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
 {
 	decoder *d = ctx;
-	cell_codes k = {0};
-	float *pixels = NULL;
-	vq_status s = read_codes(d, in, &k);
-	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
-		s = true_size(d, in, &k, pixels, out);
-	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
-		free(k.codes[l]);
-	free(pixels);
-	return s < 0 ? vq_context(s, "record \"%s\"", in->id) : s;
+	vq_status s = decode(d, worker, in, out);
+	return s < 0 ? vq_context(s, "%s: record %s", vqt_name(d->in), in->id) : s;
 }
 
 static vq_status put(void *ctx, vqt_record *in, vqt_record *out) { return vqt_put(((decoder *)ctx)->out, out); }
@@ -149,8 +164,9 @@ int main(int argc, char **argv)
 	open_output(&d);
 	vq_window_job job = { vq_cli.threads, next, work, put, &d };
 	if (vq_window_run(&job) < 0) {
+		char *why = vq_strdup(vq_message());
 		vqt_abort(d.out);
-		vq_die("%s: %s", vqt_name(d.in), vq_message());
+		vq_die("%s", why ? why : "out of memory");
 	}
 	if (vqt_warning(d.in))
 		vq_warn("%s", vqt_warning(d.in));

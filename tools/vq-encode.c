@@ -32,6 +32,7 @@ typedef struct {
 	vq_model model;
 	codec *codec;
 	vq_parts *parts;
+	char *split;            /* the table's path */
 	vq_sample_reader in;
 	vqt_writer *out, *samples;
 } encoder;
@@ -46,6 +47,17 @@ static int part_of(const encoder *e, const vqt_record *rec)
 	return declared ? vq_part_parse(declared) : -1;
 }
 
+static vq_status no_part(const encoder *e, const vqt_record *rec)
+{
+	char buf[32];
+	const char *name = vqt_name(e->in.in), *declared = vq_sample_text(rec->meta, "Metadata_Split", buf);
+	if (e->parts)
+		return vq_fail(VQ_EINVAL, "%s: record %s: %s does not list it", name, rec->id, e->split);
+	if (declared)
+		return vq_fail(VQ_EINVAL, "%s: record %s: Metadata_Split is \"%.60s\", not train, val or test", name, rec->id, declared);
+	return vq_fail(VQ_EINVAL, "%s: record %s: nothing says its part: %s is not there, and it has no Metadata_Split (--split FILE names a table)", name, rec->id, e->split);
+}
+
 static int next(void *ctx, vqt_record *rec)
 {
 	encoder *e = ctx;
@@ -55,7 +67,7 @@ static int next(void *ctx, vqt_record *rec)
 		if (part == only)
 			return 1;
 		if (part < 0)
-			got = vq_fail(VQ_EINVAL, "record \"%s\" is in no split: there is %s (--split FILE names one)", rec->id, e->parts ? "no such id in it" : "no split.csv beside the model and no Metadata_Split");
+			got = no_part(e, rec);
 		vqt_record_free(rec);
 		if (got < 0)
 			return got;
@@ -83,19 +95,13 @@ static vq_status set_vector(vqt_record *out, const char *name, const float *v, i
 	return vqt_set(out, name, &t);
 }
 
-/* Codes at positions that hold a pixel of the cell's own. */
 static vq_status set_histogram(const encoder *e, vqt_record *out, const vq_cell *c, const cell_codes *k)
 {
 	vq_tensor t;
-	int stride = e->model.info.stride;
 	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ e->model.info.level[0].size }));
 	for (int y = 0; y < k->h; y++)
-		for (int x = 0; x < k->w; x++) {
-			bool own = !c->mask;
-			for (int i = 0; i < stride * stride && !own; i++)
-				own = c->mask[(size_t)(y * stride + i / stride) * (size_t)c->w + (size_t)(x * stride + i % stride)] == 1;
-			((int32_t *)t.data)[k->codes[0][y * k->w + x]] += own;
-		}
+		for (int x = 0; x < k->w; x++)
+			((int32_t *)t.data)[k->codes[0][y * k->w + x]] += codec_own(c, e->model.info.stride, y, x);
 	return vqt_set(out, "histogram", &t);
 }
 
@@ -118,9 +124,8 @@ static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, 
 	return set_histogram(e, out, c, k);
 }
 
-static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
+static vq_status encode(encoder *e, int worker, vqt_record *in, vqt_record *out)
 {
-	encoder *e = ctx;
 	vq_cell cell;
 	cell_codes k = {0};
 	VQ_TRY(vq_cell_normalize(in, &e->model.norm));
@@ -128,12 +133,18 @@ static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
 	vq_status s = codec_encode(e->codec, worker, &cell, features, &k);
 	if (s == VQ_OK)
 		s = fill(e, in, &cell, &k, out);
+	if (s < 0)
+		vq_context(s, "record %s", in->id);
 	vq_cell_drop(&cell);
-	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
-		free(k.codes[l]);
-	free(k.mean);
-	free(k.std);
-	return s < 0 ? vq_context(s, "record \"%s\"", in->id) : s;
+	cell_codes_free(&k);
+	return s;
+}
+
+static vq_status work(void *ctx, int worker, vqt_record *in, vqt_record *out)
+{
+	encoder *e = ctx;
+	vq_status s = encode(e, worker, in, out);
+	return s < 0 ? vq_context(s, "%s", vqt_name(e->in.in)) : s;
 }
 
 static vq_status put(void *ctx, vqt_record *in, vqt_record *out)
@@ -146,30 +157,47 @@ static vq_status put(void *ctx, vqt_record *in, vqt_record *out)
 
 static void open_split(encoder *e)
 {
-	char *slash = strrchr(model_path, '/'), *path;
+	const char *slash = strrchr(model_path, '/');
 	if (split_path)
-		path = vq_strdup(split_path);
+		e->split = vq_strdup(split_path);
 	else
-		path = slash ? vq_format("%.*s/split.csv", (int)(slash - model_path), model_path) : vq_strdup("split.csv");
-	if (!path)
+		e->split = slash ? vq_format("%.*s/split.csv", (int)(slash - model_path), model_path) : vq_strdup("split.csv");
+	if (!e->split || ((split_path || !access(e->split, F_OK)) && vq_parts_read(&e->parts, e->split) < 0))
 		vq_die(NULL);
-	if ((split_path || !access(path, F_OK)) && vq_parts_read(&e->parts, path) < 0)
-		vq_die(NULL);
-	free(path);
+}
+
+/* The command's arguments for the chain, which names no outputs. */
+static cJSON *chain_args(void)
+{
+	cJSON *args = vq_cli_args();
+	for (int i = 0; samples_path && i + 1 < cJSON_GetArraySize(args); i++)
+		if (!strcmp(cJSON_GetArrayItem(args, i)->valuestring, "--samples")) {
+			cJSON_DeleteItemFromArray(args, i);
+			cJSON_DeleteItemFromArray(args, i);
+			break;
+		}
+	return args;
+}
+
+/* Ends with the message of the failure; unfinished files go. */
+static _Noreturn void abandon(encoder *e)
+{
+	char *why = vq_strdup(vq_message());
+	vqt_abort(e->out);
+	vqt_abort(e->samples);
+	vq_die("%s", why ? why : "out of memory");
 }
 
 static void open_outputs(encoder *e)
 {
 	cJSON *header = cJSON_Duplicate(vqt_header(e->in.in), true), *model = vq_model_header(&e->model, codec_device(e->codec), codec_isa(e->codec));
 	vqt_options o = { .threads = vq_cli.threads };
-	if (!header || !model || vqt_header_chain(header, "vq-encode", vq_cli_args()) < 0 || vq_json_set(header, "kind", cJSON_CreateString("samples")) < 0 ||
+	if (!header || !model || vqt_header_chain(header, "vq-encode", chain_args()) < 0 || vq_json_set(header, "kind", cJSON_CreateString("samples")) < 0 ||
 	    (samples_path && vqt_create(&e->samples, samples_path, header, &o) < 0))
 		vq_die(NULL);
 	if (vq_json_set(header, "kind", cJSON_CreateString("codes")) < 0 || vq_json_set(header, "model", model) < 0 ||
-	    vqt_create(&e->out, vq_cli.output, header, &o) < 0) {
-		vqt_abort(e->samples);
-		vq_die(NULL);
-	}
+	    vqt_create(&e->out, vq_cli.output, header, &o) < 0)
+		abandon(e);
 	cJSON_Delete(header);
 }
 
@@ -189,19 +217,20 @@ int main(int argc, char **argv)
 		vq_die(NULL);
 	open_outputs(&e);
 	vq_window_job job = { vq_cli.threads, next, work, put, &e };
-	vq_status s = vq_window_run(&job);
-	if (s < 0) {
-		vqt_abort(e.out);
-		vqt_abort(e.samples);
-		vq_die("%s: %s", vqt_name(e.in.in), vq_message());
-	}
+	if (vq_window_run(&job) < 0)
+		abandon(&e);
 	if (vqt_warning(e.in.in))
 		vq_warn("%s", vqt_warning(e.in.in));
 	vq_sample_reader_close(&e.in);
-	if ((e.samples && vqt_finish(e.samples) < 0) || vqt_finish(e.out) < 0)
+	vqt_writer *out = e.out;
+	e.out = NULL;
+	if (vqt_finish(out) < 0)
+		abandon(&e);
+	if (e.samples && vqt_finish(e.samples) < 0)
 		vq_die(NULL);
 	codec_close(e.codec);
 	vq_parts_free(e.parts);
+	free(e.split);
 	vq_model_free(&e.model);
 	return vq_cli_end(0);
 }

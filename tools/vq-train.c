@@ -4,23 +4,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "formats/config.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/train_run.h"
 
-static const char *config_path, *val_path, *split_by, *split_path, *init_path;
+static const char *config_path, *run_path, *val_path, *split_by, *split_path, *init_path;
 static vq_strings sets;
-static int64_t epochs, steps, memory = (int64_t)4 << 30;
+static int64_t epochs, steps, seed, memory = (int64_t)4 << 30;
 static double max_time, val_fraction;
-static bool epochs_given, steps_given, time_given, fraction_given, force, profile;
+static bool epochs_given, steps_given, time_given, fraction_given, seed_given, force, profile;
 
 static const vq_option options[] = {
 	{ .name = "config", .letter = 'c', .type = VQ_OPT_FILE, .value = &config_path, .arg = "FILE", .help = "Model and training, as vq-config(5) tells. Default: the values of configs/cells.json." },
+	{ .name = "output", .letter = 'o', .type = VQ_OPT_FILE, .value = &run_path, .arg = "RUN", .help = "The directory that the run is kept in; made when it is not there. Default: the configuration's save_directory." },
 	{ .name = "set", .type = VQ_OPT_LIST, .value = &sets, .arg = "KEY=VALUE", .help = "Change one key of the configuration; may be given several times." },
 	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones." },
+	{ .name = "seed", .type = VQ_OPT_INT, .value = &seed, .arg = "N", .help = "Seed of everything random. Default: the configuration's, which is 0.", .lo = 0, .hi = 9007199254740991, .given = &seed_given },
 	{ .name = "force", .type = VQ_OPT_FLAG, .value = &force, .help = "Start anew in a directory that holds a model already." },
 	{ .type = VQ_OPT_GROUP, .help = "How long" },
 	{ .name = "epochs", .type = VQ_OPT_INT, .value = &epochs, .arg = "N", .help = "Stop after N epochs.", .lo = 1, .hi = 1e9, .given = &epochs_given },
@@ -39,20 +41,35 @@ static const vq_option options[] = {
 
 static const vq_tool tool = {
 	.name = "vq-train", .brief = "train a VQ-VAE on cells", .usage = "[-c CONFIG] [-o RUN] [options] [STREAM]", .options = options,
-	.flags = VQ_CLI_THREADS | VQ_CLI_SEED | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .min_operands = 0, .max_operands = 1,
+	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE, .min_operands = 0, .max_operands = 1,
 };
 
 static volatile sig_atomic_t interrupted;
+static struct sigaction at_once; /* what an interrupt does before and after the run: unfinished files go, and so does the process */
 
+/* The first one lets the step end and the model be saved. */
 static void on_interrupt(int sig)
 {
-	if (interrupted)
-		_exit(130);
-	interrupted = 1;
+	if (!interrupted) {
+		interrupted = 1;
+		return;
+	}
+	sigaction(sig, &at_once, NULL);
+	raise(sig);
+}
+
+static void catch_interrupt(void)
+{
+	struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = SA_RESTART };
+	sigaction(SIGINT, NULL, &at_once);
+	if (at_once.sa_handler != SIG_IGN)
+		sigaction(SIGINT, &a, NULL);
 }
 
 static void configure(vq_config *c)
 {
+	if (split_by && strlen(split_by) >= sizeof c->split_by)
+		vq_misuse("--split-by takes at most %zu bytes", sizeof c->split_by - 1);
 	vq_config_defaults(c);
 	if (config_path && vq_config_read(c, config_path) < 0)
 		vq_die(NULL);
@@ -66,10 +83,10 @@ static void configure(vq_config *c)
 	}
 	if (fraction_given)
 		c->val_fraction = val_fraction;
-	if (split_by && strlen(split_by) < sizeof c->split_by)
+	if (split_by)
 		strcpy(c->split_by, split_by);
-	if (vq_cli.seed)
-		c->seed = (int64_t)vq_cli.seed;
+	if (seed_given)
+		c->seed = seed;
 	if (vq_config_check(c) < 0)
 		vq_die("%s%s%s", config_path ? config_path : "", config_path ? ": " : "", vq_message());
 }
@@ -107,44 +124,76 @@ static bool step(void *ctx, const vq_progress *p)
 	return interrupted;
 }
 
-/* From here on the run is described: read cells, divide them, start the engine. */
-static void prepare(train_run *r, const char *stream, const char *dir)
+/* The stream to read, as `data_directory` says when none is named; memory in *made, if any, is the caller's. */
+static vq_status find_stream(const vq_config *c, const char *operand, char **made, const char **stream)
 {
-	vq_model_info info;
-	vq_part_report report = {0};
+	struct stat st;
+	*made = NULL;
+	*stream = operand ? operand : *c->data_directory ? c->data_directory : NULL;
+	if (operand || !*stream || stat(*stream, &st) || !S_ISDIR(st.st_mode))
+		return VQ_OK;
+	*stream = *made = vq_format("%s/cells.vqt", c->data_directory);
+	return *made ? VQ_OK : VQ_ENOMEM;
+}
+
+static vq_status read_cells(train_run *r, const char *stream)
+{
 	vq_config *c = &r->model.config;
 	vq_norm raw = raw_norm(c);
-	if (vq_model_describe(c, 1, &info) < 0)
-		vq_die(NULL);
-	if (train_run_open(r, dir, force) < 0)
-		vq_die(NULL);
+	vq_model_info info;
+	VQ_TRY(vq_trainer_check(c));
+	VQ_TRY(vq_model_describe(c, 1, &info));
 	r->cells.multiple = info.multiple;
 	r->cells.masks = c->content_weighting;
 	r->cells.limit = (uint64_t)memory;
-	if (train_cells_read(&r->cells, stream, dir, &raw, c->split_by, NULL) < 0)
-		vq_die(NULL);
-	if (val_path) {
-		c->val_fraction = 0;
-		if (train_cells_read(&r->cells, val_path, dir, &raw, c->split_by, "val") < 0)
-			vq_die(NULL);
-	}
-	if (train_run_split(r, split_path, &report) < 0)
-		vq_die(NULL);
-	if (report.by_cell && strcmp(c->split_by, "cell"))
-		vq_warn("%s: all cells are of one group: validation cells are drawn from it, so that both sides share a field (--split-by cell says so without this warning)", stream ? stream : "standard input");
-	r->model.channels = r->cells.channels;
-	r->model.names = cJSON_Duplicate(r->cells.names, true);
-	r->model.norm = r->cells.norm;
-	strcpy(r->model.pad_mode, r->cells.pad_mode);
+	VQ_TRY(train_cells_read(&r->cells, stream, r->dir, &raw, c->split_by, NULL));
+	if (!val_path)
+		return VQ_OK;
+	c->val_fraction = 0;
+	return train_cells_read(&r->cells, val_path, r->dir, &raw, c->split_by, "val");
+}
+
+/* What the model's file says beside the weights. */
+static vq_status describe_model(train_run *r)
+{
+	vq_model *m = &r->model;
 	cJSON *header = vqt_header_make("samples", NULL);
-	if (!header || vq_json_set(header, "chain", cJSON_Duplicate(r->cells.chain, true)) < 0 || vqt_header_chain(header, "vq-train", vq_cli_args()) < 0)
-		vq_die(NULL);
-	r->model.chain = cJSON_DetachItemFromObjectCaseSensitive(header, "chain");
+	vq_status s = header ? VQ_OK : VQ_ENOMEM;
+	if (s == VQ_OK && (s = vq_json_set(header, "chain", cJSON_Duplicate(r->cells.chain, true))) == VQ_OK)
+		s = vqt_header_chain(header, "vq-train", vq_cli_args());
+	m->chain = cJSON_DetachItemFromObjectCaseSensitive(header, "chain");
 	cJSON_Delete(header);
-	if (vq_model_setup(&r->model) < 0 || train_run_config(r) < 0)
-		vq_die(NULL);
-	if (init_path && vq_model_init_from(&r->model, init_path) < 0)
-		vq_die("%s", vq_message());
+	m->channels = r->cells.channels;
+	m->names = cJSON_Duplicate(r->cells.names, true);
+	m->norm = r->cells.norm;
+	strcpy(m->pad_mode, r->cells.pad_mode);
+	if (s == VQ_OK && (!m->names || !m->chain))
+		s = vq_fail(VQ_ENOMEM, "out of memory");
+	return s;
+}
+
+static void warn_of_shared_fields(const train_run *r, const vq_part_report *report, const char *stream)
+{
+	const char *name = stream ? stream : "standard input";
+	if (report->by_cell)
+		vq_warn("%s: all cells are of one group: validation cells are drawn from it, so that both sides share a field", name);
+	else if (!strcmp(r->model.config.split_by, "cell") && r->n_val && !val_path && !split_path && !report->declared)
+		vq_warn("%s: split by cell: cells of one field may be on both sides", name);
+}
+
+/* From here on the run is described: read cells, divide them, and start from weights where they are given. */
+static vq_status prepare(train_run *r, const char *stream, const char *dir)
+{
+	vq_part_report report = {0};
+	VQ_TRY(train_run_open(r, dir, force));
+	VQ_TRY(read_cells(r, stream));
+	VQ_TRY(describe_model(r));
+	VQ_TRY(vq_model_setup(&r->model));
+	if (init_path)
+		VQ_TRY(vq_model_init_from(&r->model, init_path));
+	VQ_TRY(train_run_split(r, split_path, &report));
+	warn_of_shared_fields(r, &report, stream);
+	return train_run_config(r);
 }
 
 static void summary(const train_run *r)
@@ -159,37 +208,56 @@ static void summary(const train_run *r)
 	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
 }
 
-int main(int argc, char **argv)
+static vq_status train(train_run *r, vq_backend *b, double started)
 {
-	double started = vq_seconds();
-	vq_strings operands;
-	train_run r = {0};
-	vq_backend *b;
 	vq_trainer *t;
-	vq_cli_parse(&tool, argc, argv, &operands);
-	signal(SIGINT, on_interrupt);
-	configure(&r.model.config);
-	const char *dir = vq_cli.output ? vq_cli.output : *r.model.config.save_directory ? r.model.config.save_directory : "run";
-	static const char *const device[] = { "auto", "cpu", "cuda" };
-	if (vq_backend_open(&b, device[vq_cli.device], vq_cli.threads) < 0)
-		vq_die(NULL);
-	prepare(&r, operands.n ? operands.v[0] : NULL, dir);
-	vq_trainer_options o = { .config = &r.model.config, .channels = r.model.channels, .backend = b, .train = r.train, .val = r.val,
-		.n_train = r.n_train, .n_val = r.n_val, .started = started, .calls = { &r, cell_size, cell_get, epoch, step } };
-	if (vq_trainer_make(&t, &o) < 0 || (init_path && vq_trainer_load(t, r.model.state, r.model.param) < 0))
-		vq_die(NULL);
-	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r.n_train, r.n_val, r.n_test, vq_seconds() - started);
-	vq_status s = vq_trainer_run(t);
+	const vq_norm *n = &r->model.norm;
+	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,
+		.n_train = r->n_train, .n_val = r->n_val, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX), .started = started,
+		.calls = { r, cell_size, cell_get, epoch, step } };
+	VQ_TRY(vq_trainer_make(&t, &o));
+	vq_status s = init_path ? vq_trainer_load(t, r->model.state, r->model.param) : VQ_OK;
+	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r->n_train, r->n_val, r->n_test, vq_seconds() - started);
+	catch_interrupt();
+	if (s == VQ_OK)
+		s = vq_trainer_run(t);
+	sigaction(SIGINT, &at_once, NULL);
 	vq_progress_end();
-	if (s < 0)
-		vq_error("%s%s", vq_message(), r.saved ? "; the best model so far is kept" : "");
-	summary(&r);
-	char *where = profile ? vq_trainer_profile(t) : NULL;
+	char *where = profile && s == VQ_OK ? vq_trainer_profile(t) : NULL;
 	if (where)
 		fprintf(stderr, "%s", where);
 	free(where);
 	vq_trainer_free(t);
+	return s;
+}
+
+int main(int argc, char **argv)
+{
+	double started = vq_seconds();
+	static const char *const device[] = { "auto", "cpu", "cuda" };
+	vq_strings operands;
+	train_run r = {0};
+	vq_backend *b;
+	char *dir, *made;
+	const char *stream;
+	vq_cli_parse(&tool, argc, argv, &operands);
+	configure(&r.model.config);
+	if (vq_backend_open(&b, device[vq_cli.device], vq_cli.threads) < 0 ||
+	    !(dir = vq_strdup(run_path ? run_path : *r.model.config.save_directory ? r.model.config.save_directory : "run")) ||
+	    find_stream(&r.model.config, operands.n ? operands.v[0] : NULL, &made, &stream) < 0)
+		vq_die(NULL);
+	for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; )
+		dir[--n] = 0;
+	vq_status s = prepare(&r, stream, dir);
+	if (s == VQ_OK)
+		s = train(&r, b, started);
+	if (s < 0)
+		vq_error("%s%s", vq_message(), r.saved ? "; the best model so far is kept" : "");
+	else
+		summary(&r);
 	b->close(b);
 	train_run_free(&r);
+	free(dir);
+	free(made);
 	return vq_cli_end(s < 0 ? 1 : interrupted ? 130 : 0);
 }

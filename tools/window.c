@@ -54,9 +54,13 @@ vq_status vq_window_run(const vq_window_job *j)
 		memset(p, 0, sizeof *p * (size_t)depth);
 		while (n < depth && bytes < most_bytes && (got = j->next(j->ctx, &p[n].in)) > 0)
 			bytes += bytes_of(&p[n++].in);
+		char *why = got < 0 ? vq_strdup(vq_message()) : NULL;
 		work(j, p, n);
 		s = put(j, p, n);
+		if (s == VQ_OK && got < 0)
+			s = vq_fail(got, "%s", why ? why : "out of memory");
+		free(why);
 	}
 	free(p);
-	return s < 0 ? s : got;
+	return s;
 }

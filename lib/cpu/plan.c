@@ -40,7 +40,8 @@ static vq_status store_make(vq_backend *b, const vq_params *params, bool trainin
 		free(s);
 		return VQ_ENOMEM;
 	}
-	memcpy(s->params.p, params->p, sizeof *params->p * (size_t)params->n);
+	if (params->n)
+		memcpy(s->params.p, params->p, sizeof *params->p * (size_t)params->n);
 	for (int i = 0; i < VQ_BUFS; i++) {
 		size_t bytes = sizeof(float) * params->sizes[i != VQ_BUF_STATE];
 		if (i > VQ_BUF_PARAM && !training)

@@ -70,6 +70,17 @@ static vq_status fresh(vq_trainer *t)
 	return s;
 }
 
+vq_status vq_trainer_check(const vq_config *c)
+{
+	vq_model_info info;
+	VQ_TRY(vq_model_describe(c, 1, &info));
+	if (!info.packable)
+		return vq_fail(VQ_EUNSUP, "training of this model is not in this version");
+	if (c->use_perceptual_loss)
+		return vq_fail(VQ_EUNSUP, "the perceptual loss is not in this version: use_perceptual_loss must be false");
+	return VQ_OK;
+}
+
 vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 {
 	vq_status s;
@@ -83,10 +94,7 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	t->augment = (t->c->augment_flip ? VQ_FLIP_X | VQ_FLIP_Y : 0) | (t->c->augment_rotate ? VQ_TURN : 0);
 	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16) ? VQ_BF16 : VQ_F32;
 	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
-	if (!t->info.packable) {
-		s = vq_fail(VQ_EUNSUP, "training of this model is not in this version");
-		goto fail;
-	}
+	VQ_TRY_GOTO(s, vq_trainer_check(t->c), fail);
 	VQ_TRY_GOTO(s, vq_model_params(t->c, o->channels, &t->params), fail);
 	VQ_TRY_GOTO(s, choose_sheet(t, o), fail);
 	VQ_TRY_GOTO(s, t->b->store_make(t->b, &t->params, true, &t->store), fail);
@@ -228,7 +236,7 @@ static vq_status score_item(vq_trainer *t, const float *in, const float *out, vq
 				size_t at = (((size_t)v.n * (size_t)t->sheet.h + (size_t)(v.y + y)) * (size_t)t->sheet.w + (size_t)(v.x + x)) * ch + k;
 				size_t i = (size_t)y * (size_t)v.w + (size_t)x;
 				q->x[i] = (double)in[at];
-				q->y[i] = fmin(fmax((double)out[at], -1), 1);
+				q->y[i] = t->o.clip ? fmin(fmax((double)out[at], -1), 1) : (double)out[at];
 				e += (q->x[i] - q->y[i]) * (q->x[i] - q->y[i]);
 			}
 		q->psnr += 10 * log10(4 / fmax(e / (double)n, VQ_MSE_FLOOR));

@@ -59,10 +59,13 @@ typedef struct {
 	vq_backend *backend;
 	const uint32_t *train, *val; /* cells, by number */
 	uint32_t n_train, n_val;
+	bool clip;              /* validation scores pixels clipped to [-1, 1], as vq-decode will write them */
 	double started;         /* vq_seconds() of when the run began: max_seconds counts from here */
 	vq_train_calls calls;
 } vq_trainer_options;
 
+/* VQ_EUNSUP: what this version cannot train, named; the same that vq_trainer_make refuses, but before any cell is read. */
+vq_status vq_trainer_check(const vq_config *c);
 vq_status vq_trainer_make(vq_trainer **t, const vq_trainer_options *o);
 const vq_params *vq_trainer_params(const vq_trainer *t);
 /* Parameters to start from instead of fresh ones (both buffers whole). A codebook given so is not started from data. */
