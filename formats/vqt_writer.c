@@ -1,5 +1,6 @@
 /* The writer, and the filter made of a reader and a writer. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,8 +105,12 @@ vq_status vqt_finish(vqt_writer *w)
 
 void vqt_abort(vqt_writer *w)
 {
-	if (w)
-		discard(w);
+	if (!w)
+		return;
+	char cause[1024]; /* stopping is no failure of its own: the message stays the one that led here */
+	snprintf(cause, sizeof cause, "%s", vq_message());
+	discard(w);
+	vq_fail(VQ_OK, "%s", cause);
 }
 
 vq_status vqt_filter_open(vqt_filter *f, const char *in, const char *out, const char *kinds, const char *kind_out,

@@ -131,7 +131,9 @@ static vq_status read_meta(vq_model *m, vq_st *st, const char *path)
 		return vq_fail(VQ_EUNSUP, "%s: a model of version %s; this vq reads up to %d", path, version, MODEL_VERSION);
 	vq_config_defaults(&m->config);
 	VQ_TRY(vq_config_parse(&m->config, config, path));
-	VQ_TRY(vq_config_check(&m->config));
+	vq_status ok = vq_config_check(&m->config);
+	if (ok < 0)
+		return vq_context(ok, "%s", path);
 	if (!(m->names = meta_json(st, "channels", path)) || !(m->chain = meta_json(st, "chain", path)))
 		return VQ_EFORMAT;
 	m->channels = cJSON_GetArraySize(m->names);

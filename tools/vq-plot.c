@@ -22,7 +22,7 @@ static const vq_option options[] = {
 	{ "composite", 0, VQ_OPT_FLAG, &opt.composite, NULL, "One picture of all channels, a colour each, instead of a row a channel." },
 	{ "zoom", 0, VQ_OPT_INT, &opt.zoom, "Z", "Each pixel becomes Z x Z (default: so that the largest cell is about 128 px).", NULL, 1, 32 },
 	{ "columns", 0, VQ_OPT_INT, &opt.columns, "N", "Cells side by side (default: for a picture about 4:3).", NULL, 1, 400 },
-	{ "error", 0, VQ_OPT_REAL, &opt.error, "E", "End of the difference scale (default: 99.5 % of the differences fit in).", NULL, 1e-6, 2 },
+	{ "error", 0, VQ_OPT_REAL, &opt.error, "E", "End of the difference scale (default: 99 % of the differences fit in).", NULL, 1e-6, 2 },
 	{ 0 },
 };
 

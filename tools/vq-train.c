@@ -201,7 +201,7 @@ static void summary(const train_run *r)
 	const vq_epoch *e = &r->best;
 	if (vq_cli.verbosity < 0 || !r->saved)
 		return;
-	fprintf(stderr, "vq-train: %s/model.safetensors: %lld steps of %lld, %u cells to train, %u to choose, %u kept", r->dir, (long long)e->step,
+	fprintf(stderr, "vq-train: %s/model.safetensors: step %lld of %lld; %u cells to train, %u to choose, %u kept", r->dir, (long long)e->step,
 		(long long)r->last.step, r->n_train, r->n_val, r->n_test);
 	if (e->val.cells)
 		fprintf(stderr, "; validation PSNR %.2f dB, SSIM %.3f", e->val.psnr, e->val.ssim);

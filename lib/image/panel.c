@@ -228,7 +228,7 @@ static vq_status check_items(const vq_panel_item *items, int n, layout *l)
 	return VQ_OK;
 }
 
-/* The end of the difference scale: what 99.5 % of the values stay below, rounded up to 1, 2 or 5. */
+/* The end of the difference scale: what 99 % of the values stay below, rounded up to 1, 2 or 5. */
 static double error_range(const vq_panel_item *items, int n)
 {
 	enum { BINS = 4096 };
@@ -240,7 +240,7 @@ static double error_range(const vq_panel_item *items, int n)
 			total++;
 		}
 	int b = 0;
-	while (b < BINS && (double)(seen += bin[b]) < .995 * (double)total)
+	while (b < BINS && (double)(seen += bin[b]) < .99 * (double)total)
 		b++;
 	double e = VQ_MAX((b + 1) * 2. / BINS, .01), power = pow(10, floor(log10(e) + 1e-9)), lead = e / power;
 	return (lead <= 1.000001 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10) * power;

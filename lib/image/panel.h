@@ -24,7 +24,7 @@ typedef struct {
 	bool composite;          /* one row, a colour a channel, instead of a row a channel */
 	int zoom;                /* 1 to 32; 0: so that the largest item is about 128 px */
 	int columns;             /* blocks side by side; 0: for a picture about as wide as 4:3 */
-	double error;            /* end of the difference scale; 0: 99.5 % of the differences fit, rounded up to 1, 2 or 5 */
+	double error;            /* end of the difference scale; 0: 99 % of the differences fit, rounded up to 1, 2 or 5 */
 } vq_panel_options;
 
 /* *rgb becomes u8 [H,W,3], owned by the caller. All items must have the same channels. options may be NULL.

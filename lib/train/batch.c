@@ -6,7 +6,7 @@
 
 vq_status vq_sampler_make(vq_sampler *s, const uint32_t *cells, uint32_t n, uint64_t seed, uint64_t stream)
 {
-	*s = (vq_sampler){ .n = n, .at = n, .rng = vq_rng_make(seed, stream) };
+	*s = (vq_sampler){ .n = n, .at = n, .most = VQ_PACK_MAX, .rng = vq_rng_make(seed, stream) };
 	s->order = vq_malloc(sizeof *s->order * n);
 	s->wait = vq_malloc(sizeof *s->wait * VQ_PACK_MAX);
 	if (!s->order || !s->wait) {
@@ -60,7 +60,7 @@ vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_she
 	double area = 0, want = crowd * sheet->canvases * (double)sheet->h * sheet->w;
 	int n = 0;
 	uint32_t waited = 0;
-	while (n < VQ_PACK_MAX && (waited < s->waiting || (s->at < s->n && area < want))) {
+	while (n < (int)s->most && (waited < s->waiting || (s->at < s->n && area < want))) {
 		cell[n] = waited < s->waiting ? s->wait[waited++] : s->order[s->at++];
 		turn[n] = (uint8_t)(augment ? (int)(vq_rng_u32(&s->rng) & (uint32_t)augment) : 0);
 		vq_cell c;
@@ -72,6 +72,8 @@ vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_she
 		area += (double)(at[n].h + sheet->gap) * (at[n].w + sheet->gap);
 		n++;
 	}
+	if (!n)
+		return vq_fail(VQ_EINVAL, "there is no cell to draw");
 	int placed = vq_pack(sheet, n, size, rect);
 	if (placed < 0)
 		return placed;

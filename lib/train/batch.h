@@ -20,6 +20,7 @@ typedef struct {
 typedef struct {
 	uint32_t *order, *wait;
 	uint32_t n, at, waiting;
+	uint32_t most;          /* cells a batch; vq_sampler_make sets VQ_PACK_MAX */
 	vq_rng rng;
 } vq_sampler;
 
@@ -29,7 +30,7 @@ void vq_sampler_epoch(vq_sampler *s); /* a new order; those that wait stay first
 static inline bool vq_sampler_done(const vq_sampler *s) { return s->at == s->n; }
 
 /* The next batch: as many of the waiting and the next cells as fit. augment: VQ_FLIP_* | VQ_TURN that may be drawn.
- * in_order: no shuffling; `cell` then follows the order. VQ_EINVAL: a cell larger than the sheet. */
+ * Without vq_sampler_epoch they come in the order given. VQ_EINVAL: a cell larger than the sheet. */
 vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_sheet *sheet, int augment, vq_batch *b);
 /* Writes the batch's pixels into input [canvases,h,w,c], zero elsewhere, and the loss weights [canvases,h,w] unless NULL. */
 vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *sheet, int channels, const vq_config *c, float *input, float *weight);

@@ -60,6 +60,7 @@ vq_sheet vq_sheet_for(int max_h, int max_w, int64_t pixels, int multiple, int ga
 	int h = VQ_ALIGN(VQ_MAX(side, 96), unit), w = h, canvases = (int)(pixels / ((int64_t)h * w));
 	if (canvases < 1)
 		return (vq_sheet){ 1, side, VQ_MAX(side, VQ_ALIGN((int)VQ_MIN(pixels / side, (int64_t)1 << 14), unit)), gap };
+	canvases = VQ_MIN(canvases, VQ_PACK_MAX);
 	if (canvases >= threads)
 		canvases = canvases / threads * threads;
 	w = VQ_MAX(w, (int)(pixels / ((int64_t)canvases * h)) / unit * unit);

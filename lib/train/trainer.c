@@ -101,6 +101,8 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
 	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
 	VQ_TRY_GOTO(s, vq_sampler_make(&t->sampler, o->train, o->n_train, (uint64_t)t->c->seed, 1), fail);
+	if (t->c->batch_size > 0)
+		t->sampler.most = (uint32_t)VQ_MIN(t->c->batch_size, VQ_PACK_MAX);
 	t->health = vq_rng_make((uint64_t)t->c->seed, 2);
 	t->counts = vq_calloc((size_t)t->info.level[0].size, sizeof *t->counts);
 	t->batches = vq_calloc((size_t)t->c->accumulate, sizeof *t->batches);

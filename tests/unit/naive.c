@@ -52,10 +52,11 @@ double *naive_param(naive *n, const char *name)
 
 static vq_place place_of(const naive *n, const vq_value *v, int item) { return n->places[v->grid * n->step->items + item]; }
 
-/* 0 outside, 1 in an extent, 2 valid */
-static int kind(const naive *n, const vq_value *v, int canvas, int y, int x)
+int naive_kind(const naive *n, const vq_value *v, int canvas, int y, int x)
 {
 	int kind = 0;
+	if (v->grid < 0)
+		return canvas < n->step->items ? 2 : 0;
 	for (int i = 0; i < n->step->items; i++) {
 		vq_place p = place_of(n, v, i);
 		for (int k = 0; k < 2; k++) {
@@ -91,7 +92,7 @@ static void clear(naive *n, const vq_node *f)
 {
 	const vq_value *v = &n->g->v[f->out[0]];
 	EACH_POSITION(v)
-		if (!kind(n, v, c_, y_, x_))
+		if (!naive_kind(n, v, c_, y_, x_))
 			memset(&n->value[f->out[0]][ref_at(dims(v), c_, y_, x_, 0)], 0, (size_t)v->c * sizeof(double));
 }
 
@@ -103,13 +104,13 @@ static void norm(naive *n, const vq_node *f)
 	for (int c = 0; c < v->c; c++) {
 		double sum = 0, square = 0, count = 0;
 		EACH_POSITION(v)
-			if (kind(n, v, c_, y_, x_) == 2) {
+			if (naive_kind(n, v, c_, y_, x_) == 2) {
 				sum += x[ref_at(dims(v), c_, y_, x_, c)];
 				count++;
 			}
 		double mean = f->training && count > 0 ? sum / count : n->value[f->in[3]][c];
 		EACH_POSITION(v)
-			if (kind(n, v, c_, y_, x_) == 2)
+			if (naive_kind(n, v, c_, y_, x_) == 2)
 				square += pow(x[ref_at(dims(v), c_, y_, x_, c)] - mean, 2);
 		double var = f->training && count > 0 ? square / count : n->value[f->in[4]][c];
 		EACH_POSITION(v) {
@@ -128,7 +129,7 @@ static void quantize(naive *n, const vq_node *f)
 	double *still = first ? n->still[f->out[0]] = ref_new(2 * count_of(v)) : n->still[f->out[0]]; /* rows, then rows - z */
 	EACH_POSITION(v) {
 		size_t at = ref_at(dims(v), c_, y_, x_, 0), p = at / (size_t)v->c;
-		int row = -1, k = kind(n, v, c_, y_, x_);
+		int row = -1, k = naive_kind(n, v, c_, y_, x_);
 		if (first && k)
 			ref_nearest(1, v->c, f->k, z + at, book, NULL, &row);
 		if (first)
@@ -151,8 +152,112 @@ static void loss(naive *n, const vq_node *f)
 	double scale = f->scale < 0 ? 1 : (double)n->step->scale[f->scale];
 	EACH_POSITION(v) {
 		size_t at = ref_at(dims(v), c_, y_, x_, 0);
-		for (size_t i = at; i < at + (size_t)v->c && kind(n, v, c_, y_, x_) == 2; i++)
+		for (size_t i = at; i < at + (size_t)v->c && naive_kind(n, v, c_, y_, x_) == 2; i++)
 			n->loss += scale * (w ? w[at / (size_t)v->c] : 1) * pow(fabs(y[i] - t[i]), (double)f->a);
+	}
+}
+
+/* --- rows, pools, resizes and attention: item by item ---------------------------------------------------------- */
+
+static void linear(naive *n, const vq_node *f)
+{
+	const vq_value *xv = &n->g->v[f->in[0]], *yv = &n->g->v[f->out[0]];
+	memset(n->value[f->out[0]], 0, count_of(yv) * sizeof(double));
+	ref_linear_fwd(n->step->items, xv->c, yv->c, n->value[f->in[0]], n->value[f->in[1]], n->value[f->in[2]], n->value[f->out[0]]);
+}
+
+/* nhwc to rows of nchw, or back */
+static void flatten(naive *n, const vq_node *f)
+{
+	bool back = f->op == VQ_OP_UNFLATTEN;
+	const vq_value *v = &n->g->v[back ? f->out[0] : f->in[0]];
+	const double *x = n->value[f->in[0]];
+	double *y = n->value[f->out[0]];
+	EACH_POSITION(v)
+		for (int c = 0; c < v->c; c++) {
+			size_t nhwc = ref_at(dims(v), c_, y_, x_, c), nchw = (((size_t)c_ * (size_t)v->c + (size_t)c) * (size_t)v->h + (size_t)y_) * (size_t)v->w + (size_t)x_;
+			y[back ? nhwc : nchw] = x[back ? nchw : nhwc];
+		}
+}
+
+/* An item's rectangle as a little canvas of its own, and back into one. */
+static double *cut(const naive *n, int value, vq_rect r)
+{
+	const vq_value *v = &n->g->v[value];
+	size_t c = (size_t)v->c, at = 0;
+	double *out = ref_new((size_t)(r.h * r.w) * c);
+	for (int y = 0; y < r.h; y++, at += (size_t)r.w * c)
+		memcpy(out + at, &n->value[value][ref_at(dims(v), r.n, r.y + y, r.x, 0)], (size_t)r.w * c * sizeof *out);
+	return out;
+}
+
+static void paste(naive *n, int value, vq_rect r, const double *from)
+{
+	const vq_value *v = &n->g->v[value];
+	size_t row = (size_t)r.w * (size_t)v->c;
+	for (int y = 0; y < r.h; y++, from += row)
+		memcpy(&n->value[value][ref_at(dims(v), r.n, r.y + y, r.x, 0)], from, row * sizeof *from);
+}
+
+static void pool(naive *n, const vq_node *f)
+{
+	const vq_value *xv = &n->g->v[f->in[0]], *yv = &n->g->v[f->out[0]];
+	memset(n->value[f->out[0]], 0, count_of(yv) * sizeof(double));
+	for (int i = 0; i < n->step->items; i++) {
+		vq_rect r = place_of(n, xv, i).extent;
+		double *x = cut(n, f->in[0], r);
+		ref_pool_fwd((ref_dims){ 1, r.h, r.w, xv->c }, NULL, x, f->k, n->value[f->out[0]] + (size_t)(i * f->k * f->k * xv->c));
+		free(x);
+	}
+}
+
+static void resize(naive *n, const vq_node *f)
+{
+	const vq_value *xv = &n->g->v[f->in[0]], *yv = &n->g->v[f->out[0]];
+	memset(n->value[f->out[0]], 0, count_of(yv) * sizeof(double));
+	for (int i = 0; i < n->step->items; i++) {
+		vq_rect a = place_of(n, xv, i).extent, b = place_of(n, yv, i).extent;
+		double *x = cut(n, f->in[0], a), *y = ref_new((size_t)(b.h * b.w * yv->c));
+		ref_resize_fwd((ref_dims){ 1, a.h, a.w, xv->c }, NULL, x, (ref_dims){ 1, b.h, b.w, yv->c }, NULL, y);
+		paste(n, f->out[0], b, y);
+		free(x);
+		free(y);
+	}
+}
+
+/* One query's softmax over the keys. */
+static void attend(int nk, int d, int c, const double *q, const double *k, const double *v, double *o)
+{
+	double *s = ref_new((size_t)nk), top = -INFINITY, sum = 0;
+	for (int j = 0; j < nk; j++) {
+		for (int i = 0; i < d; i++)
+			s[j] += q[i] * k[j * d + i];
+		top = fmax(top, s[j]);
+	}
+	for (int j = 0; j < nk; j++)
+		sum += s[j] = exp(s[j] - top);
+	for (int j = 0; j < nk; j++)
+		for (int i = 0; i < c; i++)
+			o[i] += s[j] / sum * v[j * c + i];
+	free(s);
+}
+
+/* Queries on the extent, keys and values on the valid positions. */
+static void attention(naive *n, const vq_node *f)
+{
+	const vq_value *qv = &n->g->v[f->in[0]], *ov = &n->g->v[f->out[0]];
+	memset(n->value[f->out[0]], 0, count_of(ov) * sizeof(double));
+	for (int i = 0; i < n->step->items; i++) {
+		vq_place p = place_of(n, qv, i);
+		double *q = cut(n, f->in[0], p.extent), *k = cut(n, f->in[1], p.valid), *v = cut(n, f->in[2], p.valid);
+		double *o = ref_new((size_t)(p.extent.h * p.extent.w * ov->c));
+		for (int j = 0; j < p.extent.h * p.extent.w; j++)
+			attend(p.valid.h * p.valid.w, qv->c, ov->c, q + j * qv->c, k, v, o + j * ov->c);
+		paste(n, f->out[0], p.extent, o);
+		free(q);
+		free(k);
+		free(v);
+		free(o);
 	}
 }
 
@@ -167,6 +272,12 @@ static void one(naive *n, const vq_node *f)
 	case VQ_OP_NORM: norm(n, f); break;
 	case VQ_OP_QUANTIZE: quantize(n, f); break;
 	case VQ_OP_LOSS: loss(n, f); break;
+	case VQ_OP_LINEAR: linear(n, f); break;
+	case VQ_OP_FLATTEN:
+	case VQ_OP_UNFLATTEN: flatten(n, f); break;
+	case VQ_OP_POOL: pool(n, f); break;
+	case VQ_OP_RESIZE: resize(n, f); break;
+	case VQ_OP_ATTENTION: attention(n, f); break;
 	case VQ_OP_CAST: memcpy(y, x, count_of(v) * sizeof *y); break;
 	case VQ_OP_ACT:
 		for (size_t i = 0; i < count_of(v); i++)

@@ -20,5 +20,7 @@ void naive_open(naive *n, const vq_graph *g, const vq_step *step);
 void naive_close(naive *n);
 double *naive_param(naive *n, const char *name); /* its values, to be set and changed */
 void naive_run(naive *n);
+/* What a position of a value is in this step: 0 nothing, 1 in an item's extent, 2 valid. */
+int naive_kind(const naive *n, const vq_value *v, int canvas, int y, int x);
 
 #endif

@@ -193,7 +193,7 @@ static void norms(void)
 					k->norm(t, acts[a], rows, c, scale.raw, shift.raw, x.raw, r, y.raw);
 					SAY(error_of(&y, wy), "norm, act %zu", a);
 					k->norm_sums(t, acts[a], rows, c, mean.raw, rstd.raw, gamma.raw, beta.raw, x.raw, r, y.raw, dy.raw, got);
-					SAY(.3 * engine_error(2 * c, got, sums), "norm_sums of %zu x %zu, act %zu", rows, c, a);
+					CHECK(engine_error(2 * c, got, sums) < (rows > 1 ? 3e-6 : 1e-3)); /* one element: GELU's left tail again */
 					k->norm_bwd(t, acts[a], rows, c, mean.raw, rstd.raw, gamma.raw, beta.raw, s0.raw, s1.raw, x.raw, r, y.raw, dy.raw, dx.raw, with ? dres.raw : NULL);
 					SAY(error_of(&dx, wdx), "norm_bwd, act %zu", a);
 					if (with)

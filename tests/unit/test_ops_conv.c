@@ -188,4 +188,52 @@ TEST(convolutions_in_bf16)
 		one(&cases[i], VQ_BF16, 2e-2);
 }
 
-TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16))
+
+/* --- which of the library's implementations run -------------------------------------------------------------------- */
+
+static const conv_case used[] = {
+	/* configs/cells.json and peer.json */
+	{ false, 2, 96, 96, 1, 32, 7, 2, 3 }, { false, 2, 96, 96, 3, 32, 7, 2, 3 }, { false, 2, 96, 96, 4, 32, 7, 2, 3 },
+	{ false, 2, 48, 48, 32, 32, 3, 1, 1 }, { false, 2, 48, 48, 32, 64, 3, 2, 1 }, { false, 2, 24, 24, 64, 64, 3, 1, 1 }, { false, 2, 24, 24, 64, 64, 1, 1, 0 },
+	{ true, 2, 24, 24, 64, 32, 4, 2, 1 }, { true, 2, 48, 48, 32, 16, 4, 2, 1 },
+	{ false, 2, 96, 96, 16, 1, 3, 1, 1 }, { false, 2, 96, 96, 16, 3, 3, 1, 1 }, { false, 2, 96, 96, 16, 4, 3, 1, 1 },
+	/* configs/improved.json and original.json */
+	{ false, 2, 16, 16, 64, 128, 3, 2, 1 }, { false, 2, 8, 8, 128, 128, 3, 1, 1 }, { false, 2, 8, 8, 128, 256, 3, 2, 1 }, { false, 2, 4, 4, 256, 32, 1, 1, 0 },
+	{ false, 2, 4, 4, 256, 256, 1, 1, 0 }, { true, 2, 4, 4, 256, 128, 4, 2, 1 }, { true, 2, 8, 8, 128, 64, 4, 2, 1 }, { false, 2, 8, 8, 128, 128, 1, 1, 0 },
+	{ false, 2, 64, 64, 4, 8, 7, 3, 1 }, { false, 2, 20, 20, 8, 16, 3, 2, 1 }, { false, 2, 10, 10, 16, 24, 3, 2, 1 }, { false, 2, 5, 5, 24, 32, 3, 2, 0 },
+	{ false, 2, 2, 2, 32, 64, 3, 2, 1 }, { true, 2, 8, 8, 32, 24, 4, 2, 1 }, { true, 2, 16, 16, 24, 16, 4, 2, 1 }, { true, 2, 32, 32, 16, 8, 4, 2, 1 },
+	{ false, 2, 64, 64, 8, 4, 3, 1, 1 },
+};
+
+static void no_reference(vq_dtype t)
+{
+	for (size_t i = 0; i < VQ_COUNT(used); i++) {
+		const conv_case *c = &used[i];
+		static const vq_op ops[2][3] = { { VQ_OP_CONV, VQ_OP_CONV_DATA, VQ_OP_CONV_WEIGHT }, { VQ_OP_DECONV, VQ_OP_DECONV_DATA, VQ_OP_DECONV_WEIGHT } };
+		engine e;
+		engine_open(&e, (engine_spec){ .n = c->n, .h = c->h, .w = c->w, .compute = t });
+		int x = engine_input(&e, t, c->n, c->h, c->w, c->in, 0);
+		vq_conv_spec spec = { .k = c->k, .s = c->s, .p = c->p, .bias = true, .act = VQ_FN_RELU, .sum = -1 };
+		CHECK_OK(engine_build(&e, c->transposed ? vq_layer_deconv(&e.b, x, "c", c->out, spec) : vq_layer_conv(&e.b, x, "c", c->out, spec)));
+		for (int k = 0; k < 3; k++) {
+			const char *impl = engine_impl(&e, ops[c->transposed][k]);
+			CHECK(*impl);
+			if (getenv("VQ_SHOW"))
+				printf("# %s %s %dx%d k%d s%d %d -> %d: %s\n", vq_dtype_name(t), vq_op_name(ops[c->transposed][k]), c->h, c->w, c->k, c->s, c->in, c->out, impl);
+			if (strstr(impl, "ref"))
+				TEST_END(1, "%s %s k%d s%d %d -> %d runs %s", vq_dtype_name(t), vq_op_name(ops[c->transposed][k]), c->k, c->s, c->in, c->out, impl);
+		}
+		engine_close(&e);
+	}
+}
+
+TEST(no_reference_implementation) { no_reference(VQ_F32); }
+
+TEST(no_reference_implementation_in_bf16)
+{
+	if (!machine_has_bf16())
+		SKIP("no bf16 instructions");
+	no_reference(VQ_BF16);
+}
+
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
