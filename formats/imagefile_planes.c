@@ -337,7 +337,7 @@ static vq_status to_labels(vq_image_file *f, const vq_page *p, const vq_tensor *
 		double v = vq_tensor_get(t, i * step);
 		if (!(v >= 0 && v <= INT32_MAX && v == floor(v))) {
 			vq_tensor_free(out);
-			return vq_fail(VQ_EFORMAT, "%s: a label of %g at x %zu, y %zu: labels are whole numbers from 0 to 2147483647", f->path, v,
+			return vq_fail(VQ_EFORMAT, "%s: a label of %.10g at x %zu, y %zu: labels are whole numbers from 0 to 2147483647", f->path, v,
 			               i % (size_t)p->width, i / (size_t)p->width);
 		}
 		to[i] = (int32_t)v;

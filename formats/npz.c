@@ -12,6 +12,8 @@ struct vq_npz {
 	vq_out *out;
 	FILE *f, *directory;
 	uint64_t at, entries; /* bytes written, files */
+	z_stream deflater;    /* used again and again */
+	bool deflating;
 };
 
 enum { STORED = 0, DEFLATED = 8, UTF8 = 0x800, NAME_MAX_BYTES = 65000 };
@@ -48,14 +50,21 @@ vq_status vq_npz_open(vq_npz **out, const char *path)
 	return VQ_OK;
 }
 
+static void let_go(vq_npz *z)
+{
+	if (z->directory)
+		fclose(z->directory);
+	if (z->deflating)
+		deflateEnd(&z->deflater);
+	free(z);
+}
+
 void vq_npz_abort(vq_npz *z)
 {
 	if (!z)
 		return;
 	vq_out_abort(z->out);
-	if (z->directory)
-		fclose(z->directory);
-	free(z);
+	let_go(z);
 }
 
 typedef struct { const char *name; size_t name_len; uint32_t crc; uint64_t size, packed, offset; int method; } entry;
@@ -118,31 +127,29 @@ static vq_status write_entry(vq_npz *z, entry *e, const void *head, size_t head_
 }
 
 /* Header and data through raw deflate. *out stays NULL when that gains nothing. */
-static vq_status squeeze(const vq_buf *head, const void *data, size_t bytes, unsigned char **out, size_t *packed)
+static vq_status squeeze(vq_npz *z, const vq_buf *head, const void *data, size_t bytes, unsigned char **out, size_t *packed)
 {
-	z_stream s = {0};
+	z_stream *s = &z->deflater;
 	*out = NULL;
-	if (bytes > 1u << 30)
+	if (bytes < 64 || bytes > 1u << 30)
 		return VQ_OK;
-	if (deflateInit2(&s, 1, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+	if (z->deflating ? deflateReset(s) != Z_OK : deflateInit2(s, 1, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY) != Z_OK)
 		return vq_fail(VQ_ENOMEM, "out of memory for deflate");
-	size_t room = deflateBound(&s, head->len + bytes);
+	z->deflating = true;
+	size_t room = deflateBound(s, head->len + bytes);
 	unsigned char *to = vq_malloc(room);
-	if (!to) {
-		deflateEnd(&s);
+	if (!to)
 		return VQ_ENOMEM;
-	}
-	s.next_out = to;
-	s.avail_out = (uInt)room;
-	s.next_in = (Bytef *)(void *)head->data;
-	s.avail_in = (uInt)head->len;
-	int r = deflate(&s, Z_NO_FLUSH);
-	s.next_in = (Bytef *)(uintptr_t)data;
-	s.avail_in = (uInt)bytes;
+	s->next_out = to;
+	s->avail_out = (uInt)room;
+	s->next_in = (Bytef *)(void *)head->data;
+	s->avail_in = (uInt)head->len;
+	int r = deflate(s, Z_NO_FLUSH);
+	s->next_in = (Bytef *)(uintptr_t)data;
+	s->avail_in = (uInt)bytes;
 	if (r == Z_OK)
-		r = deflate(&s, Z_FINISH);
-	*packed = room - s.avail_out;
-	deflateEnd(&s);
+		r = deflate(s, Z_FINISH);
+	*packed = room - s->avail_out;
 	if (r != Z_STREAM_END || *packed >= head->len + bytes) {
 		free(to);
 		return VQ_OK;
@@ -170,7 +177,7 @@ static vq_status put_array(vq_npz *z, const char *name, const vq_tensor *t)
 	if (s == VQ_OK)
 		s = vq_npy_header(&head, t->dtype, t->ndim, t->shape, 0);
 	if (s == VQ_OK && whole)
-		s = squeeze(&head, t->data, bytes, &small, &packed);
+		s = squeeze(z, &head, t->data, bytes, &small, &packed);
 	if (s == VQ_OK) {
 		e.crc = checksum(&head, t->data, bytes);
 		e.size = e.packed = head.len + bytes;
@@ -251,7 +258,6 @@ vq_status vq_npz_commit(vq_npz *z)
 		return s;
 	}
 	s = vq_out_commit(z->out);
-	fclose(z->directory);
-	free(z);
+	let_go(z);
 	return s;
 }

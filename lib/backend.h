@@ -176,7 +176,8 @@ struct vq_backend {
 	vq_status (*plan_run)(vq_plan *, vq_step *, unsigned phases);
 	/* A host pointer to a value of the last run when the backend computes in host memory, else NULL (use plan_read). */
 	void *(*plan_host)(vq_plan *, int value);
-	/* First node whose output holds a value that is not finite, after a run; -1 none. For messages. */
+	/* First node whose output holds a value that is not finite, after a run, among those whose memory nothing took since; -1 none.
+	 * For messages. */
 	int (*plan_first_bad)(vq_plan *);
 	/* Seconds a node since the plan was made (profile), NULL when not measured. */
 	const double *(*plan_seconds)(const vq_plan *);

@@ -107,6 +107,7 @@ void cell_codes_free(cell_codes *c)
 		free(c->codes[l]);
 	free(c->mean);
 	free(c->std);
+	free(c->histogram);
 	*c = (cell_codes){0};
 }
 
@@ -120,15 +121,16 @@ bool codec_own(const vq_cell *c, int stride, int y, int x)
 	return false;
 }
 
-/* Mean and deviation of the latent over the cell's own positions. */
-static vq_status latent(const codec *c, const slot *s, const worker *w, const vq_cell *cell, cell_codes *o)
+/* Mean and deviation of the latent, and how often each code occurs, over the cell's own positions. */
+static vq_status describe(const codec *c, const slot *s, const worker *w, const vq_cell *cell, cell_codes *o)
 {
 	int d = c->m->info.level[0].dim, stride = c->m->info.stride;
 	const float *z = w->b->plan_host(s->plan, s->io.z[0]);
 	double *sum = vq_calloc(2 * (size_t)d, sizeof *sum), n = 0;
 	o->mean = vq_calloc((size_t)d, sizeof *o->mean);
 	o->std = vq_calloc((size_t)d, sizeof *o->std);
-	if (!sum || !o->mean || !o->std) {
+	o->histogram = vq_calloc((size_t)c->m->info.level[0].size, sizeof *o->histogram);
+	if (!sum || !o->mean || !o->std || !o->histogram) {
 		free(sum);
 		return VQ_ENOMEM;
 	}
@@ -141,6 +143,7 @@ static vq_status latent(const codec *c, const slot *s, const worker *w, const vq
 				sum[k] += (double)v[k];
 				sum[d + k] += (double)v[k] * (double)v[k];
 			}
+			o->histogram[o->codes[0][y * o->w + x]]++;
 			n++;
 		}
 	for (int k = 0; k < d && n > 0; k++) {
@@ -175,7 +178,7 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 		for (int y = 0; y < o->h; y++)
 			memcpy(o->codes[l] + (size_t)y * (size_t)o->w, codes + (size_t)y * (size_t)(s->w / stride), sizeof *codes * (size_t)o->w);
 	}
-	return features ? latent(c, s, w, cell, o) : VQ_OK;
+	return features ? describe(c, s, w, cell, o) : VQ_OK;
 }
 
 vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pixels)

@@ -14,6 +14,7 @@ typedef struct {
 	int32_t *codes[VQ_CODE_LEVELS_MAX]; /* [h,w] each; caller frees */
 	int h, w;                           /* positions */
 	float *mean, *std;                  /* [dim] of the first level's latent over the cell's own positions; with features */
+	int32_t *histogram;                 /* [size] of the first level's codes there; with features */
 } cell_codes;
 
 void cell_codes_free(cell_codes *c); /* leaves it empty */

@@ -95,13 +95,11 @@ static vq_status set_vector(vqt_record *out, const char *name, const float *v, i
 	return vqt_set(out, name, &t);
 }
 
-static vq_status set_histogram(const encoder *e, vqt_record *out, const vq_cell *c, const cell_codes *k)
+static vq_status set_histogram(vqt_record *out, const int32_t *v, int n)
 {
 	vq_tensor t;
-	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ e->model.info.level[0].size }));
-	for (int y = 0; y < k->h; y++)
-		for (int x = 0; x < k->w; x++)
-			((int32_t *)t.data)[k->codes[0][y * k->w + x]] += codec_own(c, e->model.info.stride, y, x);
+	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ n }));
+	memcpy(t.data, v, sizeof *v * (size_t)n);
 	return vqt_set(out, "histogram", &t);
 }
 
@@ -121,7 +119,7 @@ static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, 
 		return VQ_OK;
 	VQ_TRY(set_vector(out, "latent_mean", k->mean, e->model.info.level[0].dim));
 	VQ_TRY(set_vector(out, "latent_std", k->std, e->model.info.level[0].dim));
-	return set_histogram(e, out, c, k);
+	return set_histogram(out, k->histogram, e->model.info.level[0].size);
 }
 
 static vq_status encode(encoder *e, int worker, vqt_record *in, vqt_record *out)

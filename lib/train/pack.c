@@ -54,10 +54,10 @@ int vq_pack(const vq_sheet *s, int n, const vq_size *size, vq_rect *rect)
 
 vq_sheet vq_sheet_for(int max_h, int max_w, int64_t pixels, int multiple, int gap, int threads)
 {
-	int unit = VQ_MAX(multiple, 16);
+	int unit = VQ_ALIGN(16, multiple);
 	int side = VQ_ALIGN(VQ_MAX(VQ_MAX(max_h, max_w), 1), unit);
 	/* a shelf wastes less when it holds several cells */
-	int h = VQ_ALIGN(VQ_MAX(side, 96), unit), w = h, canvases = (int)(pixels / ((int64_t)h * w));
+	int h = VQ_ALIGN(VQ_MAX(side, 96), unit), w = h, canvases = (int)VQ_MIN(pixels / ((int64_t)h * w), (int64_t)VQ_PACK_MAX);
 	if (canvases < 1)
 		return (vq_sheet){ 1, side, VQ_MAX(side, VQ_ALIGN((int)VQ_MIN(pixels / side, (int64_t)1 << 14), unit)), gap };
 	canvases = VQ_MIN(canvases, VQ_PACK_MAX);

@@ -289,24 +289,39 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	return st;
 }
 
-/* Runs fn with the averaged weights in place of the live ones. */
-static vq_status with_mean(vq_trainer *t, vq_losses *l)
+/* Puts the averaged weights in place of the live ones, where there are any; *live: what mean_out puts back. */
+static vq_status mean_in(vq_trainer *t, float **live)
 {
 	size_t n = t->params.sizes[1];
-	if (t->c->weight_average <= 0)
-		return validate(t, l);
-	float *live = vq_malloc(2 * n * sizeof *live);
-	if (!live)
+	*live = NULL;
+	if (t->c->weight_average <= 0 || !t->step)
+		return VQ_OK;
+	float *both = vq_malloc(2 * n * sizeof *both);
+	if (!both)
 		return VQ_ENOMEM;
-	vq_status s = t->b->store_read(t->store, VQ_BUF_PARAM, 0, n, live);
-	if (s == VQ_OK && (s = t->b->store_read(t->store, VQ_BUF_MEAN, 0, n, live + n)) == VQ_OK &&
-	    (s = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, live + n)) == VQ_OK) {
-		s = validate(t, l);
-		vq_status back = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, live);
-		s = s < 0 ? s : back;
-	}
+	vq_status s = t->b->store_read(t->store, VQ_BUF_PARAM, 0, n, both);
+	if (s == VQ_OK && (s = t->b->store_read(t->store, VQ_BUF_MEAN, 0, n, both + n)) == VQ_OK)
+		s = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, both + n);
+	if (s < 0)
+		free(both);
+	else
+		*live = both;
+	return s;
+}
+
+static vq_status mean_out(vq_trainer *t, float *live)
+{
+	vq_status s = live ? t->b->store_write(t->store, VQ_BUF_PARAM, 0, t->params.sizes[1], live) : VQ_OK;
 	free(live);
 	return s;
+}
+
+static vq_status validate_mean(vq_trainer *t, vq_losses *l)
+{
+	float *live;
+	VQ_TRY(mean_in(t, &live));
+	vq_status s = validate(t, l), back = mean_out(t, live);
+	return s < 0 ? s : back;
 }
 
 vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
@@ -314,13 +329,16 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
 	vq_cell c;
 	vq_step step = {0};
 	vq_batch *b = t->batches;
+	float *live;
 	VQ_TRY(t->o.calls.size(t->o.calls.ctx, cell, &c));
 	b->items = 1;
 	b->cell[0] = cell;
 	b->turn[0] = 0;
 	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
 	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
-	VQ_TRY(trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step));
+	VQ_TRY(mean_in(t, &live));
+	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step), back = mean_out(t, live);
+	VQ_TRY(s < 0 ? s : back);
 	const float *y = t->b->plan_host(t->eval.plan, t->eval.io.output);
 	size_t ch = (size_t)t->info.channels;
 	for (size_t k = 0; k < ch; k++)
@@ -405,7 +423,7 @@ static vq_status end_epoch(vq_trainer *t, epoch_state *e, bool last)
 	means(t, &e->sum, &r.train);
 	r.train.psnr = r.train.ssim = NAN;
 	usage_of(t->counts, t->info.level[0].size, &r.train);
-	VQ_TRY(with_mean(t, &r.val));
+	VQ_TRY(validate_mean(t, &r.val));
 	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
 	r.best = judged < t->best;
 	if (r.best) {
@@ -439,6 +457,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 			done = over(t);
 		}
 		t->epoch++;
+		t->sampler.at = 0; /* what is behind is counted by the epoch */
 		done = over(t);
 		VQ_TRY(end_epoch(t, &e, done));
 		done |= t->stopped;

@@ -1,4 +1,4 @@
-/* Whole graphs: memory layout, gradients of the model and of small networks against finite differences in f64, places, repeatability. */
+/* Whole graphs: memory layout, gradients of the model against finite differences in f64, places. */
 #include "lib/model/model.h"
 #include "tests/unit/engine.h"
 #include "tests/unit/naive.h"
@@ -249,5 +249,59 @@ TEST(gradients_with_silu) { model_gradients("silu", (const char *[]){ "activatio
 TEST(gradients_with_gelu) { model_gradients("gelu", (const char *[]){ "activation=gelu", "blocks=1", NULL }); }
 TEST(gradients_of_l1) { model_gradients("l1", (const char *[]){ "loss=l1", "blocks=0", NULL }); }
 
+/* --- places ------------------------------------------------------------------------------------------------------- */
+
+static bool same(vq_rect a, int n, int y, int x, int h, int w) { return a.n == n && a.y == y && a.x == x && a.h == h && a.w == w; }
+
+TEST(places_follow_the_convolutions)
+{
+	engine e;
+	engine_open(&e, (engine_spec){ .n = 2, .h = 32, .w = 48, .items = 2, .packed = true });
+	vq_conv_spec seven = { .k = 7, .s = 2, .p = 3, .sum = -1 }, three = { .k = 3, .s = 2, .p = 1, .sum = -1 }, flat = { .k = 3, .s = 1, .p = 1, .sum = -1 };
+	vq_conv_spec up = { .k = 4, .s = 2, .p = 1, .sum = -1 };
+	int x = engine_input(&e, VQ_F32, 2, 32, 48, 1, 0), a = vq_layer_conv(&e.b, x, "a", 2, seven), b = vq_layer_conv(&e.b, a, "b", 2, three);
+	int b2 = vq_layer_conv(&e.b, b, "b2", 2, flat), c = vq_layer_deconv(&e.b, b2, "c", 2, up), d = vq_layer_deconv(&e.b, c, "d", 2, up);
+	CHECK(e.g.ng == 3); /* the way up returns to the grids of the way down */
+	CHECK(e.g.v[b2].grid == e.g.v[b].grid && e.g.v[c].grid == e.g.v[a].grid && e.g.v[d].grid == 0);
+	CHECK(e.g.v[b].h == 8 && e.g.v[b].w == 12 && e.g.v[d].h == 32 && e.g.v[d].w == 48);
+	vq_place in[2] = { { { 0, 4, 8, 16, 20 }, { 0, 5, 11, 13, 14 } }, { { 1, 0, 0, 4, 4 }, { 1, 1, 1, 0, 0 } } }, out[6];
+	vq_places(&e.g, 2, in, out);
+	const vq_place *half = out + 2 * e.g.v[a].grid, *quarter = out + 2 * e.g.v[b].grid;
+	CHECK(same(half[0].extent, 0, 2, 4, 8, 10) && same(half[0].valid, 0, 2, 5, 7, 8));
+	CHECK(same(quarter[0].extent, 0, 1, 2, 4, 5) && same(quarter[0].valid, 0, 1, 2, 4, 5)); /* 5..18 and 11..25 touch these blocks of four */
+	CHECK(same(half[1].extent, 1, 0, 0, 2, 2) && half[1].valid.h * half[1].valid.w <= 1);
+	engine_close(&e);
+}
+
+/* Sizes that do not come back, a stride of three, and small canvases of one item each. */
+TEST(places_on_other_grids)
+{
+	engine e;
+	engine_open(&e, (engine_spec){ .n = 1, .h = 33, .w = 31 });
+	int x = engine_input(&e, VQ_F32, 1, 33, 31, 1, 0), a = vq_layer_conv(&e.b, x, "a", 2, (vq_conv_spec){ .k = 3, .s = 2, .p = 1, .sum = -1 });
+	int b = vq_layer_deconv(&e.b, a, "b", 2, (vq_conv_spec){ .k = 4, .s = 2, .p = 1, .sum = -1 });
+	CHECK(e.g.v[a].h == 17 && e.g.v[a].w == 16 && e.g.v[b].h == 34 && e.g.v[b].w == 32 && e.g.v[b].grid != 0);
+	int c = vq_layer_conv(&e.b, x, "c", 2, (vq_conv_spec){ .k = 7, .s = 3, .p = 1, .sum = -1 });
+	CHECK(e.g.v[c].h == 10 && e.g.v[c].w == 9);
+	int r = vq_layer_unflatten(&e.b, vq_layer_flatten(&e.b, vq_layer_pool(&e.b, x, 4)), 4, 4, 1), u = vq_layer_deconv(&e.b, r, "u", 2, (vq_conv_spec){ .k = 4, .s = 2, .p = 1, .sum = -1 });
+	CHECK(e.g.v[u].h == 8);
+	vq_place out[16];
+	vq_places(&e.g, 1, e.place, out);
+	CHECK(same(out[e.g.v[b].grid].extent, 0, 0, 0, 34, 32) && same(out[e.g.v[c].grid].extent, 0, 0, 0, 10, 9));
+	CHECK(same(out[e.g.v[r].grid].extent, 0, 0, 0, 4, 4) && same(out[e.g.v[u].grid].valid, 0, 0, 0, 8, 8));
+	engine_close(&e);
+}
+
+/* A layer that would leave nothing is refused when the graph is built. */
+TEST(canvases_that_are_too_small)
+{
+	engine e;
+	engine_open(&e, (engine_spec){ .n = 1, .h = 2, .w = 9, .inference = true });
+	int x = engine_input(&e, VQ_F32, 1, 2, 9, 1, 0), y = vq_layer_conv(&e.b, x, "a", 2, (vq_conv_spec){ .k = 3, .s = 2, .p = 0, .sum = -1 });
+	CHECK_FAILS(engine_build(&e, y), VQ_EINVAL);
+	engine_close(&e);
+}
+
 TEST_MAIN(RUN(layout_of_the_model) RUN(overwritten_values_are_not_read) RUN(gradients_with_relu) RUN(gradients_with_leaky_relu)
-	RUN(gradients_with_silu) RUN(gradients_with_gelu) RUN(gradients_of_l1))
+	RUN(gradients_with_silu) RUN(gradients_with_gelu) RUN(gradients_of_l1) RUN(places_follow_the_convolutions) RUN(places_on_other_grids)
+	RUN(canvases_that_are_too_small))

@@ -348,7 +348,7 @@ TEST(what_is_refused)
 	refused("/", VQ_EIO, "directory");
 	file_made(path, "", 0);
 	refused(path, VQ_EFORMAT, "is empty");
-	file_made(path, "\xff\xd8\xff\xe0 and more", 16);
+	file_made(path, "\xff\xd8\xff\xe0 and more", 13);
 	refused(path, VQ_EFORMAT, "JPEG");
 	file_made(path, "id,x,y\n1,2,3\n", 13);
 	refused(path, VQ_EFORMAT, "neither TIFF nor PNG");

@@ -149,8 +149,8 @@ static void *read_value(model *m, graph *g, int value)
 
 enum { H = 40, W = 48, N = 2, ITEMS = 4 };
 static const vq_place items[ITEMS] = {
-	{ { 0, 0, 0, 16, 20 }, { 0, 1, 2, 13, 17 } }, { { 0, 0, 28, 32, 20 }, { 0, 0, 28, 32, 20 } }, { { 1, 4, 8, 4, 4 }, { 1, 5, 9, 1, 1 } },
-	{ { 1, 12, 0, 28, 48 }, { 1, 14, 0, 25, 47 } },
+	{ { 0, 0, 0, 16, 20 }, { 0, 1, 2, 13, 17 } }, { { 0, 0, 24, 32, 20 }, { 0, 0, 24, 32, 20 } }, { { 1, 4, 8, 4, 4 }, { 1, 5, 9, 1, 1 } },
+	{ { 1, 12, 0, 28, 48 }, { 1, 14, 0, 25, 47 } }, /* as near to one another as they may be: 4 px */
 };
 
 /* One item's pixels: any function of the item and the place in its extent. */
@@ -268,7 +268,10 @@ TEST(packed_cells_are_as_if_alone)
 	for (size_t k = 0; k < VQ_COUNT(cases); k++) {
 		model m;
 		graph g;
+		vq_model_info info;
 		open_model(&m, cases[k].channels, cases[k].set, 2);
+		CHECK_OK(vq_model_describe(&m.c, m.channels, &info));
+		CHECK(info.packable && info.multiple == 4 && info.stride == 4 && info.gap == 4 && info.levels == 1);
 		float *in = canvases(m.channels);
 		open_graph(&m, &g, VQ_GRAPH_EVAL, (vq_canvas){ N, H, W, ITEMS, true, VQ_F32 }, ITEMS, items);
 		CHECK_OK(m.be->plan_write(g.plan, g.io.input, in));
