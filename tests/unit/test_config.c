@@ -52,7 +52,14 @@ TEST(every_key_is_read_from_json_and_set)
 		case VQ_KEY_TEXT: v = "\"some text\""; break;
 		case VQ_KEY_INTS: v = "[3, 4]"; break;
 		case VQ_KEY_REALS: v = "[3, 4]"; break;
-		case VQ_KEY_CHOICE: snprintf(text, sizeof text, "\"%s\"", strrchr(k->choices, '|') + 1); break;
+		case VQ_KEY_CHOICE: { /* the last, or the first where the last is the preset */
+			const char *last = strrchr(k->choices, '|') + 1;
+			if (strcmp(last, k->preset))
+				snprintf(text, sizeof text, "\"%s\"", last);
+			else
+				snprintf(text, sizeof text, "\"%.*s\"", (int)strcspn(k->choices, "|"), k->choices);
+			break;
+		}
 		default: snprintf(text, sizeof text, "%.17g", strtod(k->preset, NULL) == k->hi ? k->lo : k->hi); break;
 		}
 		snprintf(value, sizeof value, "%s", *v ? v : text);
