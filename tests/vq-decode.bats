@@ -1,7 +1,7 @@
 # vq-decode: cells of true size from codes, and what is refused.
 load helpers
 
-tiny=(--set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 --set pixels_per_step=8192 --threads 1 -q)
+tiny=(--set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 --set pixels_per_step=8192 --set mixed_precision=off --threads 1 -q)
 
 setup_file() {
     cd "$BATS_FILE_TMPDIR" || return 1

@@ -101,6 +101,7 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
 	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
 	VQ_TRY_GOTO(s, vq_sampler_make(&t->sampler, o->train, o->n_train, (uint64_t)t->c->seed, 1), fail);
+	t->sampler.at = 0; /* nothing is behind */
 	if (t->c->batch_size > 0)
 		t->sampler.most = (uint32_t)VQ_MIN(t->c->batch_size, VQ_PACK_MAX);
 	t->health = vq_rng_make((uint64_t)t->c->seed, 2);
@@ -381,8 +382,8 @@ static vq_status one_step(vq_trainer *t, epoch_state *e)
 		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD | (last ? VQ_UPDATE : 0u), pixels, positions, &step));
 		if (!isfinite(step.scalar[VQ_S_RECON]) || !isfinite(step.scalar[VQ_S_COMMIT])) {
 			int bad = t->b->plan_first_bad(t->train.plan);
-			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite (first in operation %d, %s)", (long long)t->step, bad,
-				bad < 0 ? "none" : vq_op_name(t->train.g.node[bad].op));
+			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite%s%s", (long long)t->step, bad < 0 ? "" : ", first in a ",
+				bad < 0 ? "" : vq_op_name(t->train.g.node[bad].op));
 		}
 		add_losses(t, &t->batches[i], &step, &e->sum);
 		tally_codes(t, &t->train, &t->batches[i], t->counts);
