@@ -48,6 +48,8 @@ static vq_status choose_sheet(vq_trainer *t, const vq_trainer_options *o)
 		VQ_TRY(o->calls.size(o->calls.ctx, i < o->n_train ? o->train[i] : o->val[i - o->n_train], &c));
 		mh = VQ_MAX(mh, c.h);
 		mw = VQ_MAX(mw, c.w);
+		if (i >= o->n_train)
+			t->val_pixels += (double)c.th * c.tw;
 	}
 	if (t->augment & VQ_TURN)
 		mh = mw = VQ_MAX(mh, mw);
@@ -351,6 +353,14 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
 
+/* What the last validation and save will take: what they took, or, before the first one, half of what training as many pixels takes. */
+static double closing(const vq_trainer *t)
+{
+	if (t->closing > 0 || !t->pixels)
+		return 1.5 * t->closing;
+	return .5 * t->val_pixels * (vq_seconds() - t->run_began) / (double)t->pixels;
+}
+
 /* How much of the run is over, by whichever bound is nearest. Time that the last validation and save take is kept back. */
 static double fraction(const vq_trainer *t)
 {
@@ -361,7 +371,7 @@ static double fraction(const vq_trainer *t)
 	if (c->epochs > 0)
 		f = fmax(f, ((double)t->epoch + (double)t->sampler.at / VQ_MAX(t->sampler.n, 1u)) / (double)c->epochs);
 	if (c->max_seconds > 0)
-		f = fmax(f, now / (c->max_seconds - fmin(1.5 * t->closing + .02 * c->max_seconds, c->max_seconds / 2)));
+		f = fmax(f, now / (c->max_seconds - fmin(closing(t) + .02 * c->max_seconds, c->max_seconds / 2)));
 	return f;
 }
 
@@ -448,6 +458,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 {
 	if (!t->started_codebook)
 		VQ_TRY(trainer_start_codebook(t));
+	t->run_began = vq_seconds();
 	bool done = over(t);
 	while (!done) {
 		epoch_state e = { .began = vq_seconds() };

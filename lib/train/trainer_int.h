@@ -27,6 +27,7 @@ struct vq_trainer {
 	int64_t step, epoch;
 	uint64_t pixels;
 	double fraction, closing, best;
+	double run_began, val_pixels; /* true pixels of the validation cells */
 	int stale;              /* epochs since the best */
 	bool started_codebook, stopped;
 };
