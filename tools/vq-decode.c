@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tools/cells.h"
+#include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
 #include "tools/window.h"
@@ -149,6 +150,7 @@ static void open_output(decoder *d)
 
 int main(int argc, char **argv)
 {
+	vq_calm(argv);
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
 	decoder d = {0};

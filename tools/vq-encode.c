@@ -6,6 +6,7 @@
 #include "formats/split.h"
 #include "tools/batchrec.h"
 #include "tools/cells.h"
+#include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
 #include "tools/window.h"
@@ -201,6 +202,7 @@ static void open_outputs(encoder *e)
 
 int main(int argc, char **argv)
 {
+	vq_calm(argv);
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
 	encoder e = {0};

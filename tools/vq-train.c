@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "formats/config.h"
+#include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/train_run.h"
@@ -233,6 +234,7 @@ static vq_status train(train_run *r, vq_backend *b, double started)
 
 int main(int argc, char **argv)
 {
+	vq_calm(argv);
 	double started = vq_seconds();
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
