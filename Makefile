@@ -94,7 +94,7 @@ bench-programs: $(BENCH)
 
 # --- what a machine needs -----------------------------------------------------------------------------------------
 DEPS := libtiff-dev libpng-dev libzstd-dev libcjson-dev libopenblas-openmp-dev libdnnl-dev libhdf5-dev zlib1g-dev \
-        gnuplot-nox bats zstd man-db
+        gnuplot-nox bats zstd unzip man-db
 .PHONY: deps
 deps:
 	@missing=$$(for p in $(DEPS); do case "$$(dpkg-query -W -f '$${Status}' $$p 2>/dev/null)" in *' installed') ;; *) \
