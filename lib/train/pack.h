@@ -1,7 +1,6 @@
 /* pack: cells of any size side by side on canvases of one size, so that one plan serves every step.
  *
- * Shelves: cells sorted by height stand in rows, each row as high as its first cell. Positions are multiples of the model's multiple when
- * the extents and the gap are. */
+ * Large cells first, each where it fits closest. Positions are multiples of the model's multiple when the extents and the gap are. */
 #ifndef VQ_PACK_H
 #define VQ_PACK_H
 
