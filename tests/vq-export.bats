@@ -123,11 +123,65 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"
 }
 
+# The objects of an HDF5 file are named in it, as they stand.
+in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
+
+@test "h5ad: raw measurements only, with a warning" {
+    cells 30
+    fails 0 vq-export --h5ad -o cells.h5ad cells.vqt
+    same "$err" "vq-export: warning: no latent features in the stream: X holds raw measurements only (vq-encode --features writes them)"
+    same "$(head -c 8 cells.h5ad | od -A n -t x1)" " 89 48 44 46 0d 0a 1a 0a"
+    for what in Cells_VQ_Raw_Area Cells_VQ_Raw_Mean_DNA Cells_VQ_Raw_Background_ER Metadata_CellID Metadata_ObjectNumber X_pca encoding-type; do
+        in_file cells.h5ad "$what"
+    done
+    vq-export --csv -o - cells.vqt | sed -n '2p;31p' | cut -d , -f 1 | while read -r id; do in_file cells.h5ad "$id"; done
+    run ! in_file cells.h5ad Cells_VQ_LatentMean_0
+    run ! in_file cells.h5ad X_codes
+    ok vq-export -q --h5ad -o again.h5ad - <cells.vqt
+    cmp cells.h5ad again.h5ad
+}
+
+@test "h5ad: features, histogram and codebook" {
+    cells 30
+    vq-normalize cells.vqt | vq-train --set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 \
+        --set pixels_per_step=8192 --threads 1 -q --steps 3 -o run
+    vq-encode -m run/model.safetensors --features cells.vqt >codes.vqt
+    ok vq-export --h5ad -m run/model.safetensors -o codes.h5ad codes.vqt
+    same "$out$err" ""
+    for what in Cells_VQ_LatentMean_0 Cells_VQ_LatentMean_15 Cells_VQ_LatentStd_15 Cells_VQ_Raw_Area X_codes codebook vq-encode; do in_file codes.h5ad "$what"; done
+    run ! in_file codes.h5ad Cells_VQ_LatentMean_16
+    ok vq-export --h5ad -o plain.h5ad codes.vqt
+    run ! in_file plain.h5ad codebook
+    fails 1 vq-export --h5ad -m run/last.ckpt -o x.h5ad cells.vqt
+    fails 1 vq-export -q --h5ad -m run/model.safetensors -o x.h5ad cells.vqt
+    has "$err" "a stream that names no codebook has no use for -m MODEL"
+    # codes with features and codes without do not make one table
+    vq-encode -m run/model.safetensors --features --only train cells.vqt >codes.vqt
+    vq-encode -m run/model.safetensors --only val cells.vqt >others.vqt
+    cat codes.vqt others.vqt >both.vqt
+    fails 1 vq-export --h5ad -o x.h5ad both.vqt
+    has "$err" ": latent_mean is not of the 16 values that the first record has"
+    [ ! -e x.h5ad ]
+}
+
+@test "h5ad: what cannot be, and a disk that is full" {
+    vq-synth -n 0 >none.vqt
+    fails 1 vq-export --h5ad -o x none.vqt
+    same "$err" "vq-export: none.vqt: no records: an array of none has no shape"
+    cells 30
+    fails 1 bash -c 'trap "" XFSZ; ulimit -f 4; vq-export -q --h5ad -o x cells.vqt 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}'
+    has "$err" "vq-export: x: "
+    has "$err" "File too large"
+    fails 1 vq-export -q --h5ad -o /dev/full cells.vqt
+    same "$err" "vq-export: /dev/full: HDF5 needs a plain file"
+    same "$(ls)" $'cells.vqt\nnone.vqt'
+}
+
 @test "bad streams leave no file" {
     cells
     head -c $(($(stat -c %s cells.vqt) / 2)) cells.vqt >cut.vqt
-    for what in --npz --csv; do
-        fails 1 vq-export $what -o out cut.vqt
+    for what in --npz --csv --h5ad; do
+        fails 1 vq-export -q $what -o out cut.vqt
         has "$err" "vq-export: cut.vqt: "
         [ ! -e out ]
     done
@@ -152,13 +206,16 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
 @test "misuse" {
     cells 1
     fails 2 vq-export cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --png is needed"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --png is needed"
     fails 2 vq-export --npy --npz -o x cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --png is needed, and only one"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --png is needed, and only one"
     fails 2 vq-export --npy cells.vqt
     same "$err" "vq-export: -o PATH is needed"
     fails 2 vq-export --csv --tensor image -o x cells.vqt
     fails 2 vq-export --npz --channel DNA -o x cells.vqt
     fails 2 vq-export --png -o - cells.vqt
-    fails 2 vq-export --h5ad -o x cells.vqt
+    fails 2 vq-export --h5ad -o - cells.vqt
+    same "$err" "vq-export: --h5ad writes a file, not to standard output"
+    fails 2 vq-export --csv -m x -o x cells.vqt
+    same "$err" "vq-export: -m MODEL goes with --h5ad"
 }

@@ -10,6 +10,14 @@
 vq_status vq_export_csv_open(vq_table **t, const char *path);
 vq_status vq_export_csv_row(vq_table *t, const vqt_record *rec, const cJSON *header);
 
+/* AnnData: X the features, obs the metadata, obsm X_codes and X_pca, uns the chain, the channels and, with a model, its codebook.
+ * The first record decides which features there are; a later one without them is VQ_EINVAL. model: a file, or NULL. */
+typedef struct vq_export_h5ad vq_export_h5ad;
+vq_status vq_export_h5ad_open(vq_export_h5ad **e, const char *path, const char *model);
+vq_status vq_export_h5ad_put(vq_export_h5ad *e, const vqt_record *rec, const cJSON *header);
+vq_status vq_export_h5ad_commit(vq_export_h5ad *e); /* frees e either way */
+void vq_export_h5ad_abort(vq_export_h5ad *e);       /* NULL is fine */
+
 /* path becomes a directory if it is not there; VQ_EIO when it holds anything. */
 vq_status vq_export_png_open(const char *path);
 /* The record's true pixels as a PNG: one channel grey, several as a composite of colours. channel: the one to show alone, by name;

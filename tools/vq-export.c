@@ -6,24 +6,26 @@
 #include "tools/cli.h"
 #include "tools/export.h"
 
-static struct { bool npy, npz, csv, png; const char *tensor, *channel; } opt;
+static struct { bool npy, npz, csv, h5ad, png; const char *tensor, *channel, *model; } opt;
 
 static const vq_option options[] = {
 	{ "npy", 0, VQ_OPT_FLAG, &opt.npy, NULL, "One array of all records stacked, [N,...]; shapes that differ are an error." },
 	{ "npz", 0, VQ_OPT_FLAG, &opt.npz, NULL, "An archive with an array a record and tensor, named ID/TENSOR." },
 	{ "csv", 0, VQ_OPT_FLAG, &opt.csv, NULL, "A table, one row a cell: id, place, size, raw measurements, field statistics, Metadata_* columns." },
+	{ "h5ad", 0, VQ_OPT_FLAG, &opt.h5ad, NULL, "A file for anndata and scanpy: features, metadata, histograms of codes, principal components." },
 	{ "png", 0, VQ_OPT_FLAG, &opt.png, NULL, "A directory with a picture a record: true size, one channel grey, several in colours." },
 	{ "tensor", 0, VQ_OPT_STRING, &opt.tensor, "NAME",
 	  "With --npy and --npz: this tensor only (default with --npy: image, or the only tensor there is; with --npz: all)." },
 	{ "channel", 0, VQ_OPT_STRING, &opt.channel, "NAME", "With --png: this channel alone, grey." },
+	{ "model", 'm', VQ_OPT_FILE, &opt.model, "MODEL", "With --h5ad: the model that made the codes, whose codebook goes into uns." },
 	{ 0 },
 };
 
-static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv or PNG files", "--npy|--npz|--csv|--png -o PATH [options] [STREAM]",
+static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv, .h5ad or PNG files", "--npy|--npz|--csv|--h5ad|--png -o PATH [options] [STREAM]",
 	                          options, VQ_CLI_OUTPUT, 0, 1 };
 
 /* The target: one of these is in use. */
-static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; } to;
+static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; vq_export_h5ad *h5ad; } to;
 
 static vq_status open_target(void)
 {
@@ -31,6 +33,8 @@ static vq_status open_target(void)
 		return vq_npy_stack_open(&to.npy, vq_cli.output);
 	if (opt.npz)
 		return vq_npz_open(&to.npz, vq_cli.output);
+	if (opt.h5ad)
+		return vq_export_h5ad_open(&to.h5ad, vq_cli.output, opt.model);
 	return opt.csv ? vq_export_csv_open(&to.csv, vq_cli.output) : vq_export_png_open(vq_cli.output);
 }
 
@@ -39,6 +43,7 @@ static void abort_target(void)
 	vq_npy_stack_abort(to.npy);
 	vq_npz_abort(to.npz);
 	vq_table_abort(to.csv);
+	vq_export_h5ad_abort(to.h5ad);
 }
 
 static vq_status commit_target(void)
@@ -50,6 +55,9 @@ static vq_status commit_target(void)
 		s = vq_npz_commit(to.npz);
 	else if (to.csv)
 		s = vq_table_commit(to.csv);
+	else if (to.h5ad)
+		s = vq_export_h5ad_commit(to.h5ad);
+	to.h5ad = NULL;
 	to.npy = NULL;
 	to.npz = NULL;
 	to.csv = NULL;
@@ -98,6 +106,8 @@ static vq_status put(const vqt_record *rec, const cJSON *header)
 		return put_npy(rec);
 	if (opt.npz)
 		return put_npz(rec);
+	if (opt.h5ad)
+		return vq_export_h5ad_put(to.h5ad, rec, header);
 	vq_status s = opt.csv ? vq_export_csv_row(to.csv, rec, header) : vq_export_png_put(vq_cli.output, rec, header, opt.channel);
 	return s == VQ_EFORMAT ? vq_context(s, "record %s", rec->id) : s;
 }
@@ -129,7 +139,7 @@ static vq_status export_stream(const char *path)
 		s = got;
 	if (s == VQ_OK && vqt_warning(r))
 		vq_warn("%s", vqt_warning(r));
-	if (s == VQ_OK && opt.npy && !vqt_count(r))
+	if (s == VQ_OK && (opt.npy || opt.h5ad) && !vqt_count(r))
 		s = vq_fail(VQ_EINVAL, "%s: no records: an array of none has no shape", vqt_name(r));
 	vqt_close(r);
 	if (s == VQ_OK)
@@ -143,14 +153,18 @@ int main(int argc, char **argv)
 {
 	vq_strings operands;
 	vq_cli_parse(&tool, argc, argv, &operands);
-	if (opt.npy + opt.npz + opt.csv + opt.png != 1)
-		vq_misuse("one of --npy, --npz, --csv, --png is needed%s", opt.npy + opt.npz + opt.csv + opt.png ? ", and only one" : "");
+	if (opt.npy + opt.npz + opt.csv + opt.h5ad + opt.png != 1)
+		vq_misuse("one of --npy, --npz, --csv, --h5ad, --png is needed%s", opt.npy + opt.npz + opt.csv + opt.h5ad + opt.png ? ", and only one" : "");
 	if (!vq_cli.output)
 		vq_misuse("-o PATH is needed");
 	if (opt.tensor && !opt.npy && !opt.npz)
 		vq_misuse("--tensor goes with --npy or --npz");
 	if (opt.channel && !opt.png)
 		vq_misuse("--channel goes with --png");
+	if (opt.model && !opt.h5ad)
+		vq_misuse("-m MODEL goes with --h5ad");
+	if (opt.h5ad && !strcmp(vq_cli.output, "-"))
+		vq_misuse("--h5ad writes a file, not to standard output");
 	if (opt.png && !strcmp(vq_cli.output, "-"))
 		vq_misuse("--png writes a directory, not to standard output");
 	if (export_stream(operands.n ? operands.v[0] : NULL) < 0)
