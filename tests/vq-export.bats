@@ -177,6 +177,65 @@ in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
     same "$(ls)" $'cells.vqt\nnone.vqt'
 }
 
+fields() { vq-synth -n 12 --channels 2 --max-size 40 --fields f --field-size 160; vq-crop --load-data f/load_data.csv >cells.vqt; }
+# Pixels and statistics of field $1, whose image files are $2, as a table without ids.
+measured() { vq-crop --image "$2" --labels "f/$1_labels.tif" | vq-export --csv -o - | sed 1d | cut -d , -f 3-; }
+
+@test "tiff: normalised cells go back to where they were" {
+    fields
+    vq-normalize --robust --no-clip cells.vqt | vq-pad --reflect >normal.vqt
+    ok vq-export --tiff --path-root f -o back normal.vqt
+    same "$out$err" ""
+    same "$(ls back)" "$(ls f | sed -n 's/_DNA.tif/.ome.tif/p')"
+    for file in back/*; do
+        field=$(basename "$file" .ome.tif)
+        same "$(measured "$field" "$file")" "$(measured "$field" "f/${field}_DNA.tif,f/${field}_ER.tif")"
+    done
+    has "$(strings "$file" 2>/dev/null || tr -cd '[:print:]' <"$file")" '<Channel ID="Channel:0:1" SamplesPerPixel="1" Name="ER"/>'
+    (cd f && vq-export --tiff -o ../here ../normal.vqt)
+    diff -r back here
+}
+
+@test "tiff: what was clipped is counted, and changes cells alone" {
+    fields
+    ok bash -c 'vq-normalize --robust cells.vqt | vq-export --tiff --path-root f -o back'
+    [[ $err =~ ^'vq-export: warning: '([0-9]+)' of '([0-9]+)' values inside cells had been clipped by the normalisation' ]] || { echo "$err"; false; }
+    [ "${BASH_REMATCH[1]}" -gt 0 ]
+    # two channels of all areas
+    same "${BASH_REMATCH[2]}" "$(vq-export --csv -o - cells.vqt | awk -F , 'NR > 1 { a += 2 * $10 } END { print a }')"
+    field=Simulated_A01_1
+    run measured $field back/$field.ome.tif
+    [ "$output" != "$(measured $field f/${field}_DNA.tif,f/${field}_ER.tif)" ]
+    # the background (label 0 in the box) is as it was
+    background() { vq-crop --image "$1" --labels f/${field}_labels.tif | vq-export --csv -o - | awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^background/) at[i] } NR > 1 { for (i in at) print $i }'; }
+    same "$(background back/$field.ome.tif)" "$(background f/${field}_DNA.tif,f/${field}_ER.tif)"
+}
+
+@test "tiff: what cannot be" {
+    fields
+    fails 1 vq-export --tiff -o back cells.vqt
+    same "$err" "vq-export: record Simulated_A01_1#1: Simulated_A01_1_DNA.tif: No such file or directory (--path-root DIR says where relative names begin)"
+    rmdir back
+    # another image under the same name: its mean is not what the record knows
+    cp f/Simulated_A01_1_DNA.tif dna.tif
+    cp f/Simulated_A01_1_ER.tif f/Simulated_A01_1_DNA.tif
+    fails 1 vq-export --tiff --path-root f -o back cells.vqt
+    has "$err" "record Simulated_A01_1#1: f/Simulated_A01_1_DNA.tif: no plane of 8 or 16 bit, 160x160 px and mean "
+    rmdir back
+    mv dna.tif f/Simulated_A01_1_DNA.tif
+    # a record that knows no field
+    cells 2
+    fails 1 vq-export --tiff -o back cells.vqt
+    has "$err" "vq-export: record "
+    rmdir back
+    golden v1-codes.vqt
+    fails 1 vq-export --tiff -o back v1-codes.vqt
+    same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"
+    mkdir back && touch back/x
+    fails 1 vq-export --tiff -o back cells.vqt
+    same "$err" "vq-export: back: the directory is not empty"
+}
+
 @test "bad streams leave no file" {
     cells
     head -c $(($(stat -c %s cells.vqt) / 2)) cells.vqt >cut.vqt
@@ -206,9 +265,9 @@ in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
 @test "misuse" {
     cells 1
     fails 2 vq-export cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --png is needed"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --tiff, --png is needed"
     fails 2 vq-export --npy --npz -o x cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --png is needed, and only one"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --tiff, --png is needed, and only one"
     fails 2 vq-export --npy cells.vqt
     same "$err" "vq-export: -o PATH is needed"
     fails 2 vq-export --csv --tensor image -o x cells.vqt
@@ -218,4 +277,8 @@ in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
     same "$err" "vq-export: --h5ad writes a file, not to standard output"
     fails 2 vq-export --csv -m x -o x cells.vqt
     same "$err" "vq-export: -m MODEL goes with --h5ad"
+    fails 2 vq-export --tiff -o - cells.vqt
+    same "$err" "vq-export: --tiff writes a directory, not to standard output"
+    fails 2 vq-export --csv --path-root . -o x cells.vqt
+    same "$err" "vq-export: --path-root goes with --tiff"
 }
