@@ -98,6 +98,20 @@ def check_features(tmp, cells, rows, channels):
     return a
 
 
+def check_pycytominer(path, a):
+    import pycytominer
+    from pycytominer.cyto_utils import load_profiles
+    df = load_profiles(path)
+    features = [c for c in df.columns if c.startswith('Cells_')]
+    assert features == list(a.var_names)
+    wells = pycytominer.aggregate(df, strata=['Metadata_Plate', 'Metadata_Well'], features='infer')
+    assert len(wells) == len(a.obs.groupby(['Metadata_Plate', 'Metadata_Well'], observed=True)) and set(features) <= set(wells.columns)
+    normal = pycytominer.normalize(df, features='infer', meta_features='infer', method='standardize')
+    std = normal[features].std(ddof=0).to_numpy()
+    assert len(normal) == len(a) and (np.isclose(std, 1, atol=1e-3) | (a.X.std(0) < 1e-6)).all()
+    return f'{len(wells)} wells, {len(features)} features'
+
+
 with tempfile.TemporaryDirectory() as tmp:
     cells = os.path.join(tmp, 'cells.vqt')
     sh(f'vq-synth -n 300 --channels 3 --max-size 40 > {cells}; vq-export --csv -o {tmp}/cells.csv {cells}')
@@ -117,3 +131,7 @@ with tempfile.TemporaryDirectory() as tmp:
     backed = anndata.read_h5ad(f'{tmp}/f.h5ad', backed='r')
     assert np.array_equal(backed[5:9].to_memory().X, f.X[5:9])
     print('ok - anndata reads rows of it from the disk')
+    try:
+        print(f'ok - pycytominer aggregates and normalises it: {check_pycytominer(f"{tmp}/f.h5ad", f)}')
+    except ImportError:
+        print('ok - pycytominer # skip it is not installed')
