@@ -118,6 +118,7 @@ vq_status vq_out_open(vq_out **out, const char *path, int flags)
 
 FILE *vq_out_file(vq_out *o) { return o->f; }
 const char *vq_out_name(const vq_out *o) { return o->path; }
+const char *vq_out_temp(const vq_out *o) { return o->temp; }
 
 vq_status vq_out_commit(vq_out *o)
 {

@@ -17,6 +17,8 @@ enum { VQ_OUT_TEXT = 0, VQ_OUT_BINARY = 1 /* refuse a terminal */ };
 vq_status vq_out_open(vq_out **o, const char *path, int flags);
 FILE *vq_out_file(vq_out *o);         /* write through this; errors may wait until commit */
 const char *vq_out_name(const vq_out *o); /* the target path, or "standard output", for messages */
+/* Where the data goes until commit, for a library that opens files by name; NULL: standard output, a pipe or a device. */
+const char *vq_out_temp(const vq_out *o);
 /* Flushes, checks every error so far, closes, renames. Frees o either way; on failure nothing is left behind. */
 vq_status vq_out_commit(vq_out *o);
 void vq_out_abort(vq_out *o);         /* removes the temporary file; frees o; NULL is fine */

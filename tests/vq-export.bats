@@ -123,11 +123,124 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"
 }
 
+# The objects of an HDF5 file are named in it, as they stand.
+in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
+
+@test "h5ad: raw measurements only, with a warning" {
+    cells 30
+    fails 0 vq-export --h5ad -o cells.h5ad cells.vqt
+    same "$err" "vq-export: warning: no latent features in the stream: X holds raw measurements only (vq-encode --features writes them)"
+    same "$(head -c 8 cells.h5ad | od -A n -t x1)" " 89 48 44 46 0d 0a 1a 0a"
+    for what in Cells_VQ_Raw_Area Cells_VQ_Raw_Mean_DNA Cells_VQ_Raw_Background_ER Metadata_CellID Metadata_ObjectNumber X_pca encoding-type; do
+        in_file cells.h5ad "$what"
+    done
+    vq-export --csv -o - cells.vqt | sed -n '2p;31p' | cut -d , -f 1 | while read -r id; do in_file cells.h5ad "$id"; done
+    run ! in_file cells.h5ad Cells_VQ_LatentMean_0
+    run ! in_file cells.h5ad X_codes
+    ok vq-export -q --h5ad -o again.h5ad - <cells.vqt
+    cmp cells.h5ad again.h5ad
+}
+
+@test "h5ad: features, histogram and codebook" {
+    cells 30
+    vq-normalize cells.vqt | vq-train --set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 \
+        --set pixels_per_step=8192 --threads 1 -q --steps 3 -o run
+    vq-encode -m run/model.safetensors --features cells.vqt >codes.vqt
+    ok vq-export --h5ad -m run/model.safetensors -o codes.h5ad codes.vqt
+    same "$out$err" ""
+    for what in Cells_VQ_LatentMean_0 Cells_VQ_LatentMean_15 Cells_VQ_LatentStd_15 Cells_VQ_Raw_Area X_codes codebook vq-encode; do in_file codes.h5ad "$what"; done
+    run ! in_file codes.h5ad Cells_VQ_LatentMean_16
+    ok vq-export --h5ad -o plain.h5ad codes.vqt
+    run ! in_file plain.h5ad codebook
+    fails 1 vq-export --h5ad -m run/last.ckpt -o x.h5ad cells.vqt
+    fails 1 vq-export -q --h5ad -m run/model.safetensors -o x.h5ad cells.vqt
+    has "$err" "a stream that names no codebook has no use for -m MODEL"
+    # codes with features and codes without do not make one table
+    vq-encode -m run/model.safetensors --features --only train cells.vqt >codes.vqt
+    vq-encode -m run/model.safetensors --only val cells.vqt >others.vqt
+    cat codes.vqt others.vqt >both.vqt
+    fails 1 vq-export --h5ad -o x.h5ad both.vqt
+    has "$err" ": latent_mean is not of the 16 values that the first record has"
+    [ ! -e x.h5ad ]
+}
+
+@test "h5ad: what cannot be, and a disk that is full" {
+    vq-synth -n 0 >none.vqt
+    fails 1 vq-export --h5ad -o x none.vqt
+    same "$err" "vq-export: none.vqt: no records: an array of none has no shape"
+    cells 30
+    fails 1 bash -c 'trap "" XFSZ; ulimit -f 4; vq-export -q --h5ad -o x cells.vqt 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}'
+    has "$err" "vq-export: x: "
+    has "$err" "File too large"
+    fails 1 vq-export -q --h5ad -o /dev/full cells.vqt
+    same "$err" "vq-export: /dev/full: HDF5 needs a plain file"
+    same "$(ls)" $'cells.vqt\nnone.vqt'
+}
+
+fields() { vq-synth -n 12 --channels 2 --max-size 40 --fields f --field-size 160; vq-crop --load-data f/load_data.csv >cells.vqt; }
+# Pixels and statistics of field $1, whose image files are $2, as a table without ids.
+measured() { vq-crop --image "$2" --labels "f/$1_labels.tif" | vq-export --csv -o - | sed 1d | cut -d , -f 3-; }
+
+@test "tiff: normalised cells go back to where they were" {
+    fields
+    vq-normalize --robust --no-clip cells.vqt | vq-pad --reflect >normal.vqt
+    ok vq-export --tiff --path-root f -o back normal.vqt
+    same "$out$err" ""
+    same "$(ls back)" "$(ls f | sed -n 's/_DNA.tif/.ome.tif/p')"
+    for file in back/*; do
+        field=$(basename "$file" .ome.tif)
+        same "$(measured "$field" "$file")" "$(measured "$field" "f/${field}_DNA.tif,f/${field}_ER.tif")"
+    done
+    has "$(strings "$file" 2>/dev/null || tr -cd '[:print:]' <"$file")" '<Channel ID="Channel:0:1" SamplesPerPixel="1" Name="ER"/>'
+    (cd f && vq-export --tiff -o ../here ../normal.vqt)
+    diff -r back here
+}
+
+@test "tiff: what was clipped is counted, and changes cells alone" {
+    fields
+    ok bash -c 'vq-normalize --robust cells.vqt | vq-export --tiff --path-root f -o back'
+    [[ $err =~ ^'vq-export: warning: '([0-9]+)' of '([0-9]+)' values inside cells had been clipped by the normalisation' ]] || { echo "$err"; false; }
+    [ "${BASH_REMATCH[1]}" -gt 0 ]
+    # two channels of all areas
+    same "${BASH_REMATCH[2]}" "$(vq-export --csv -o - cells.vqt | awk -F , 'NR > 1 { a += 2 * $10 } END { print a }')"
+    field=Simulated_A01_1
+    run measured $field back/$field.ome.tif
+    [ "$output" != "$(measured $field f/${field}_DNA.tif,f/${field}_ER.tif)" ]
+    # the background (label 0 in the box) is as it was
+    background() { vq-crop --image "$1" --labels f/${field}_labels.tif | vq-export --csv -o - | awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^background/) at[i] } NR > 1 { for (i in at) print $i }'; }
+    same "$(background back/$field.ome.tif)" "$(background f/${field}_DNA.tif,f/${field}_ER.tif)"
+}
+
+@test "tiff: what cannot be" {
+    fields
+    fails 1 vq-export --tiff -o back cells.vqt
+    same "$err" "vq-export: record Simulated_A01_1#1: Simulated_A01_1_DNA.tif: No such file or directory (--path-root DIR says where relative names begin)"
+    rmdir back
+    # another image under the same name: its mean is not what the record knows
+    cp f/Simulated_A01_1_DNA.tif dna.tif
+    cp f/Simulated_A01_1_ER.tif f/Simulated_A01_1_DNA.tif
+    fails 1 vq-export --tiff --path-root f -o back cells.vqt
+    has "$err" "record Simulated_A01_1#1: f/Simulated_A01_1_DNA.tif: no plane of 8 or 16 bit, 160x160 px and mean "
+    rmdir back
+    mv dna.tif f/Simulated_A01_1_DNA.tif
+    # a record that knows no field
+    cells 2
+    fails 1 vq-export --tiff -o back cells.vqt
+    has "$err" "vq-export: record "
+    rmdir back
+    golden v1-codes.vqt
+    fails 1 vq-export --tiff -o back v1-codes.vqt
+    same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"
+    mkdir back && touch back/x
+    fails 1 vq-export --tiff -o back cells.vqt
+    same "$err" "vq-export: back: the directory is not empty"
+}
+
 @test "bad streams leave no file" {
     cells
     head -c $(($(stat -c %s cells.vqt) / 2)) cells.vqt >cut.vqt
-    for what in --npz --csv; do
-        fails 1 vq-export $what -o out cut.vqt
+    for what in --npz --csv --h5ad; do
+        fails 1 vq-export -q $what -o out cut.vqt
         has "$err" "vq-export: cut.vqt: "
         [ ! -e out ]
     done
@@ -152,13 +265,20 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
 @test "misuse" {
     cells 1
     fails 2 vq-export cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --png is needed"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --tiff, --png is needed"
     fails 2 vq-export --npy --npz -o x cells.vqt
-    same "$err" "vq-export: one of --npy, --npz, --csv, --png is needed, and only one"
+    same "$err" "vq-export: one of --npy, --npz, --csv, --h5ad, --tiff, --png is needed, and only one"
     fails 2 vq-export --npy cells.vqt
     same "$err" "vq-export: -o PATH is needed"
     fails 2 vq-export --csv --tensor image -o x cells.vqt
     fails 2 vq-export --npz --channel DNA -o x cells.vqt
     fails 2 vq-export --png -o - cells.vqt
-    fails 2 vq-export --h5ad -o x cells.vqt
+    fails 2 vq-export --h5ad -o - cells.vqt
+    same "$err" "vq-export: --h5ad writes a file, not to standard output"
+    fails 2 vq-export --csv -m x -o x cells.vqt
+    same "$err" "vq-export: -m MODEL goes with --h5ad"
+    fails 2 vq-export --tiff -o - cells.vqt
+    same "$err" "vq-export: --tiff writes a directory, not to standard output"
+    fails 2 vq-export --csv --path-root . -o x cells.vqt
+    same "$err" "vq-export: --path-root goes with --tiff"
 }

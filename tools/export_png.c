@@ -36,7 +36,7 @@ static bool plain_label(const char *id)
 	return hash && hash[1] && hash[1 + strspn(hash + 1, "0123456789")] == 0;
 }
 
-char *vq_export_file_name(const char *id)
+char *vq_export_file_name(const char *id, const char *end)
 {
 	vq_buf b = {0};
 	bool changed = *id == '.' || strlen(id) > NAME_MOST, label = plain_label(id);
@@ -49,7 +49,7 @@ char *vq_export_file_name(const char *id)
 	if (s == VQ_OK && changed)
 		s = vq_buf_fmt(&b, "-%016llx", (unsigned long long)vq_xxh64_of(id, strlen(id), 0));
 	if (s == VQ_OK)
-		s = vq_buf_str(&b, ".png");
+		s = vq_buf_str(&b, end);
 	if (s < 0)
 		vq_buf_free(&b);
 	return b.data;
@@ -144,7 +144,7 @@ vq_status vq_export_png_put(const char *path, const vqt_record *rec, const cJSON
 {
 	vq_tensor t;
 	VQ_TRY(picture(rec, header, channel, &t));
-	char *name = vq_export_file_name(rec->id), *file = name ? vq_format("%s/%s", path, name) : NULL;
+	char *name = vq_export_file_name(rec->id, ".png"), *file = name ? vq_format("%s/%s", path, name) : NULL;
 	vq_status s = VQ_ENOMEM;
 	if (file && !access(file, F_OK))
 		s = vq_fail(VQ_EIO, "%s: two records go by this name, %s is the second", file, rec->id);

@@ -6,24 +6,28 @@
 #include "tools/cli.h"
 #include "tools/export.h"
 
-static struct { bool npy, npz, csv, png; const char *tensor, *channel; } opt;
+static struct { bool npy, npz, csv, h5ad, tiff, png; const char *tensor, *channel, *model, *root; } opt;
 
 static const vq_option options[] = {
 	{ "npy", 0, VQ_OPT_FLAG, &opt.npy, NULL, "One array of all records stacked, [N,...]; shapes that differ are an error." },
 	{ "npz", 0, VQ_OPT_FLAG, &opt.npz, NULL, "An archive with an array a record and tensor, named ID/TENSOR." },
 	{ "csv", 0, VQ_OPT_FLAG, &opt.csv, NULL, "A table, one row a cell: id, place, size, raw measurements, field statistics, Metadata_* columns." },
+	{ "h5ad", 0, VQ_OPT_FLAG, &opt.h5ad, NULL, "A file for anndata and scanpy: features, metadata, histograms of codes, principal components." },
+	{ "tiff", 0, VQ_OPT_FLAG, &opt.tiff, NULL, "A directory with a 16-bit OME-TIFF a field: the source, with the records put back at their cells' own pixels." },
 	{ "png", 0, VQ_OPT_FLAG, &opt.png, NULL, "A directory with a picture a record: true size, one channel grey, several in colours." },
 	{ "tensor", 0, VQ_OPT_STRING, &opt.tensor, "NAME",
 	  "With --npy and --npz: this tensor only (default with --npy: image, or the only tensor there is; with --npz: all)." },
 	{ "channel", 0, VQ_OPT_STRING, &opt.channel, "NAME", "With --png: this channel alone, grey." },
+	{ "model", 'm', VQ_OPT_FILE, &opt.model, "MODEL", "With --h5ad: the model that made the codes, whose codebook goes into uns." },
+	{ "path-root", 0, VQ_OPT_FILE, &opt.root, "DIR", "With --tiff: where relative names of source files begin (default: here)." },
 	{ 0 },
 };
 
-static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv or PNG files", "--npy|--npz|--csv|--png -o PATH [options] [STREAM]",
+static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv, .h5ad, TIFF or PNG files", "--npy|--npz|--csv|--h5ad|--tiff|--png -o PATH [options] [STREAM]",
 	                          options, VQ_CLI_OUTPUT, 0, 1 };
 
 /* The target: one of these is in use. */
-static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; } to;
+static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; vq_export_h5ad *h5ad; vq_export_tiff *tiff; } to;
 
 static vq_status open_target(void)
 {
@@ -31,6 +35,10 @@ static vq_status open_target(void)
 		return vq_npy_stack_open(&to.npy, vq_cli.output);
 	if (opt.npz)
 		return vq_npz_open(&to.npz, vq_cli.output);
+	if (opt.h5ad)
+		return vq_export_h5ad_open(&to.h5ad, vq_cli.output, opt.model);
+	if (opt.tiff)
+		return vq_export_tiff_open(&to.tiff, vq_cli.output, opt.root);
 	return opt.csv ? vq_export_csv_open(&to.csv, vq_cli.output) : vq_export_png_open(vq_cli.output);
 }
 
@@ -39,6 +47,8 @@ static void abort_target(void)
 	vq_npy_stack_abort(to.npy);
 	vq_npz_abort(to.npz);
 	vq_table_abort(to.csv);
+	vq_export_h5ad_abort(to.h5ad);
+	vq_export_tiff_abort(to.tiff);
 }
 
 static vq_status commit_target(void)
@@ -50,6 +60,12 @@ static vq_status commit_target(void)
 		s = vq_npz_commit(to.npz);
 	else if (to.csv)
 		s = vq_table_commit(to.csv);
+	else if (to.h5ad)
+		s = vq_export_h5ad_commit(to.h5ad);
+	else if (to.tiff)
+		s = vq_export_tiff_commit(to.tiff);
+	to.h5ad = NULL;
+	to.tiff = NULL;
 	to.npy = NULL;
 	to.npz = NULL;
 	to.csv = NULL;
@@ -98,6 +114,10 @@ static vq_status put(const vqt_record *rec, const cJSON *header)
 		return put_npy(rec);
 	if (opt.npz)
 		return put_npz(rec);
+	if (opt.h5ad)
+		return vq_export_h5ad_put(to.h5ad, rec, header);
+	if (opt.tiff)
+		return vq_export_tiff_put(to.tiff, rec, header);
 	vq_status s = opt.csv ? vq_export_csv_row(to.csv, rec, header) : vq_export_png_put(vq_cli.output, rec, header, opt.channel);
 	return s == VQ_EFORMAT ? vq_context(s, "record %s", rec->id) : s;
 }
@@ -107,7 +127,7 @@ static vq_status check_kind(vqt_reader *r)
 	const char *kind = vqt_header_kind(vqt_header(r));
 	if (!strcmp(kind, "batches"))
 		return vq_fail(VQ_EINVAL, "%s: a stream of batches: undo them with vq-batch --split", vqt_name(r));
-	if (opt.png && strcmp(kind, "samples"))
+	if ((opt.png || opt.tiff) && strcmp(kind, "samples"))
 		return vq_fail(VQ_EINVAL, "%s: a stream of %s has no pixels: vq-decode makes them", vqt_name(r), kind);
 	return VQ_OK;
 }
@@ -129,7 +149,7 @@ static vq_status export_stream(const char *path)
 		s = got;
 	if (s == VQ_OK && vqt_warning(r))
 		vq_warn("%s", vqt_warning(r));
-	if (s == VQ_OK && opt.npy && !vqt_count(r))
+	if (s == VQ_OK && (opt.npy || opt.h5ad) && !vqt_count(r))
 		s = vq_fail(VQ_EINVAL, "%s: no records: an array of none has no shape", vqt_name(r));
 	vqt_close(r);
 	if (s == VQ_OK)
@@ -143,16 +163,23 @@ int main(int argc, char **argv)
 {
 	vq_strings operands;
 	vq_cli_parse(&tool, argc, argv, &operands);
-	if (opt.npy + opt.npz + opt.csv + opt.png != 1)
-		vq_misuse("one of --npy, --npz, --csv, --png is needed%s", opt.npy + opt.npz + opt.csv + opt.png ? ", and only one" : "");
+	int targets = opt.npy + opt.npz + opt.csv + opt.h5ad + opt.tiff + opt.png;
+	if (targets != 1)
+		vq_misuse("one of --npy, --npz, --csv, --h5ad, --tiff, --png is needed%s", targets ? ", and only one" : "");
 	if (!vq_cli.output)
 		vq_misuse("-o PATH is needed");
 	if (opt.tensor && !opt.npy && !opt.npz)
 		vq_misuse("--tensor goes with --npy or --npz");
 	if (opt.channel && !opt.png)
 		vq_misuse("--channel goes with --png");
-	if (opt.png && !strcmp(vq_cli.output, "-"))
-		vq_misuse("--png writes a directory, not to standard output");
+	if (opt.model && !opt.h5ad)
+		vq_misuse("-m MODEL goes with --h5ad");
+	if (opt.h5ad && !strcmp(vq_cli.output, "-"))
+		vq_misuse("--h5ad writes a file, not to standard output");
+	if (opt.root && !opt.tiff)
+		vq_misuse("--path-root goes with --tiff");
+	if ((opt.png || opt.tiff) && !strcmp(vq_cli.output, "-"))
+		vq_misuse("--%s writes a directory, not to standard output", opt.png ? "png" : "tiff");
 	if (export_stream(operands.n ? operands.v[0] : NULL) < 0)
 		vq_die(NULL);
 	return vq_cli_end(0);
