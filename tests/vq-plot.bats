@@ -387,6 +387,25 @@ table() {
     png m.png
 }
 
+@test "map: many different numbers are a scale, and cells without one are grey" {
+    trained
+    vq-synth -n 12 --channels 2 --max-size 32 --fields f --field-size 96
+    # twelve rows of the same fields with a dose each, the second without
+    awk -v OFS=, 'NR == 1 { print $0, "Metadata_Dose"; next } { row[NR - 2] = $0; n = NR - 1 }
+        END { for (i = 0; i < 12; i++) print row[i % n], i == 1 ? "" : 1.5 * i }' f/load_data.csv >f/dose.csv
+    vq-crop --load-data f/dose.csv --id Metadata_Dose | vq-encode -m run/model.safetensors --features >dose.vqt
+    ok vq-plot map --script --group-by Metadata_Dose dose.vqt
+    same "$err" ""
+    has "$out" "set cblabel 'Metadata_Dose'"
+    has "$out" "plot \$none using 1:2"
+    same "$(sed -n '/^.cells/,/^END/p' .stdout | grep -v '[$E]' | cut -d' ' -f3 | sort -gu | tr '\n' ' ')" "0 3 4.5 6 7.5 9 10.5 12 13.5 15 16.5 "
+    needs_gnuplot
+    ok vq-plot map -o m.png --group-by Metadata_Dose dose.vqt
+    png m.png
+    ok vq-plot map --script --group-by Metadata_Site dose.vqt
+    has "$out" "title '1 ("
+}
+
 @test "code plots of no record and of one say so" {
     trained
     M=run/model.safetensors

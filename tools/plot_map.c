@@ -13,7 +13,7 @@ enum { HUES = 8, SCALE_FROM = 8 /* a numeric column of more values than this is 
 
 typedef struct {
 	float *x;                 /* [n][dim] */
-	char **value;             /* [n], or NULL for a cell without one */
+	char **value;             /* [n], NULL for a cell without one */
 	char **known;             /* columns that some record has */
 	size_t n, cap;
 	int dim, n_known;
@@ -103,7 +103,7 @@ static vq_status add_cell(cells *c, const vqt_record *r, const char *column)
 	memcpy(c->x + c->n * (size_t)c->dim, x, (size_t)c->dim * sizeof *x);
 	const char *text = column ? vq_sample_text(r->meta, column, buf) : NULL;
 	c->value[c->n] = NULL;
-	if (text && !(c->value[c->n] = vq_strdup(text)))
+	if (text && *text && !(c->value[c->n] = vq_strdup(text)))
 		return VQ_ENOMEM;
 	c->found |= text != NULL;
 	c->n++;
