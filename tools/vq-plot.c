@@ -102,7 +102,9 @@ static vq_status print_script(const vq_buf *b)
 		if (s == VQ_OK)
 			s = vq_buf_str(&out, "\n");
 	}
-	if (s == VQ_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fwrite(b->data, 1, b->len, stdout) != b->len))
+	if (s == VQ_OK)
+		s = vq_buf_add(&out, b->data, b->len);
+	if (s == VQ_OK && fwrite(out.data, 1, out.len, stdout) != out.len)
 		s = vq_fail(VQ_EIO, "standard output cannot be written");
 	vq_buf_free(&out);
 	return s;
