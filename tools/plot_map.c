@@ -236,7 +236,11 @@ static vq_status add_categories(vq_buf *b, const cells *c, const category *v, si
 	if (rest)
 		VQ_TRY(vq_buf_fmt(b, "$group%zu using 1:2 with points pt 7 ps 0.5 lc rgb '#b0b0b0' title '%zu others (%zu)'%s", shown, n - shown, rest, ", \\\n     "));
 	for (size_t k = 0; k < shown; k++) {
-		char *name = vq_format("%.40s (%zu)", v[k].value ? v[k].value : "none", v[k].n);
+		const char *value = v[k].value ? v[k].value : "none";
+		int cut = (int)strnlen(value, 40);
+		while (((unsigned char)value[cut] & 0xc0) == 0x80) /* not inside a character */
+			cut--;
+		char *name = vq_format("%.*s (%zu)", cut, value, v[k].n);
 		vq_status s = name ? vq_buf_fmt(b, "$group%zu using 1:2 with points pt %d ps 0.8 lc rgb '%s' title ", k, shape[k], vq_plot_hue((int)k)) : VQ_ENOMEM;
 		if (s == VQ_OK)
 			s = vq_plot_quote(b, name);

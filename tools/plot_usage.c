@@ -14,10 +14,12 @@ static int most_first(const void *a, const void *b)
 	return p < q ? 1 : p > q ? -1 : 0;
 }
 
+static int64_t step_of(int64_t used) { return used / POINTS + 1; }
+
 /* RANK COUNT, for every rank or, of a large codebook, for some, evenly; the last code in use is always there. */
 static vq_status add_data(vq_buf *b, int level, const uint64_t *sorted, int64_t used)
 {
-	int64_t step = used / POINTS + 1;
+	int64_t step = step_of(used);
 	VQ_TRY(vq_buf_fmt(b, "$level%d << END\n", level));
 	for (int64_t i = 0; i < used; i += i + step < used || i == used - 1 ? step : used - 1 - i)
 		VQ_TRY(vq_buf_fmt(b, "%lld %llu\n", (long long)i + 1, (unsigned long long)sorted[i]));
@@ -35,7 +37,7 @@ static vq_status add_plot(vq_buf *b, int level, const vq_level_stats *l)
 	VQ_TRY(vq_plot_quote(b, l->name));
 	VQ_TRY(vq_buf_fmt(b, ".\": %lld of %lld codes in use (%.3g %%)\\nentropy %.3g bits of %d, perplexity %.4g\"\n", used, size, 100 * f->usage, f->entropy,
 	                  f->raw_bits, f->perplexity));
-	VQ_TRY(vq_buf_fmt(b, "set xrange [0.5:%lld.5]\nunset label\nunset object\n", end));
+	VQ_TRY(vq_buf_fmt(b, "set xrange [0.5:%lld.5]\nset boxwidth %lld\nunset label\nunset object\n", end, (long long)step_of(used)));
 	if (used < size)
 		VQ_TRY(vq_buf_fmt(b, "set object 1 rectangle from first %lld.5, graph 0 to first %lld.5, graph 1 behind fc rgb '#d55e00' fs solid 0.18 noborder\n"
 		                  "set label 1 '%lld dead%s' at graph 0.98, graph 0.06 right tc rgb '#7a2f00' front\n", used, end, size - used, end < size ? " ..." : ""));
@@ -50,7 +52,7 @@ static vq_status write_script(const vq_codestats *s, uint64_t **sorted, vq_plot_
 	for (int i = 0; i < s->nlevels; i++)
 		VQ_TRY(add_data(b, i, sorted[i], s->levels[i].figures.used));
 	VQ_TRY(vq_plot_style(b));
-	VQ_TRY(vq_buf_str(b, "set logscale y\nset yrange [0.5:*]\nset boxwidth 1\nset key top right\nset xlabel 'codes, the most used first'\nset ylabel 'how often'\n"));
+	VQ_TRY(vq_buf_str(b, "set logscale y\nset yrange [0.5:*]\nset key top right\nset xlabel 'codes, the most used first'\nset ylabel 'how often'\n"));
 	VQ_TRY(vq_buf_fmt(b, "set multiplot layout %d,%d\n", rows, columns));
 	for (int i = 0; i < s->nlevels; i++)
 		VQ_TRY(add_plot(b, i, &s->levels[i]));
