@@ -69,7 +69,8 @@ END
     needs_gnuplot
     head -1 h.jsonl >one.jsonl
     ok vq-plot curves -o one.png one.jsonl
-    same "$err" ""
+    same "$err" "vq-plot: warning: one.jsonl: one epoch only: points, no curves"
+    png one.png
 }
 
 @test "curves: bad histories are named with file and line" {
@@ -190,11 +191,257 @@ END
     [ ! -e x.png ]
 }
 
+@test "samples: cells that are equal in every pixel are the best" {
+    pair 4
+    vq-metrics --reference ref.vqt --per-record all.csv rec.vqt >m.json
+    awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "psnr") k = i } NR == 2 { $k = "" } 1' all.csv >some.csv
+    ok vq-plot samples --reference ref.vqt --per-record some.csv -o s.png rec.vqt
+    png s.png
+}
+
+# Two codebooks of 4 and 6 codes, of which 3 and 2 are used, and five cells (see vq-codebook-stats.bats).
+levels() { cp "$ROOT/tests/golden/codes-levels.vqt" codes.vqt; cp "$ROOT/tests/golden/codes-levels.safetensors" model.safetensors; }
+# A small training of two channels: cells.vqt, run/model.safetensors, codes.vqt with features, recon.vqt.
+trained() {
+    vq-synth -n 24 --channels 2 --max-size 32 >raw.vqt
+    vq-normalize --robust raw.vqt >cells.vqt
+    vq-train -q -o run --steps 4 --val-fraction 0.2 cells.vqt
+    vq-encode -m run/model.safetensors --features cells.vqt >codes.vqt
+    vq-decode -m run/model.safetensors codes.vqt >recon.vqt
+}
+# A code stream of no records.
+empty_codes() { vq-synth -n 0 --channels 2 | vq-normalize --robust | vq-encode -m run/model.safetensors --features >none.vqt; }
+
+@test "usage: counts in order, the dead, entropy and perplexity; PNG, SVG, PDF" {
+    levels
+    ok vq-plot usage --script codes.vqt
+    same "$err" ""
+    has "$out" $'$level0 << END\n1 6\n2 2\n3 2\nEND\n$level1 << END\n1 3\n2 2\nEND'
+    has "$out" "'codes'.\": 3 of 4 codes in use (75 %)\\nentropy 1.37 bits of 2, perplexity 2.586\""
+    has "$out" "'codes.1'.\": 2 of 6 codes in use (33.3 %)\\nentropy 0.971 bits of 3, perplexity 1.96\""
+    has "$out" "'1 dead'"
+    has "$out" "'4 dead'"
+    needs_gnuplot
+    ok vq-plot usage -o u.svg - <codes.vqt
+    same "$out$err" ""
+    for text in "3 of 4 codes in use" "entropy 0.971 bits of 3" "4 dead" "if all were used alike"; do has "$(cat u.svg)" "$text"; done
+    ok vq-plot usage -o u.png codes.vqt
+    png u.png
+    ok vq-plot usage -o u.pdf codes.vqt
+    same "$(head -c 5 u.pdf)" "%PDF-"
+}
+
+@test "codebook: vectors on their principal axes, dead ones apart" {
+    levels
+    ok vq-plot codebook --script -m model.safetensors codes.vqt
+    same "$err" ""
+    # the vectors of the second codebook have one dimension: 0 1 3 7 15 31 less their mean; used are codes 2 and 5
+    has "$out" $'$used1 << END\n-6.5 0 1.315 2 3\n21.5 0 1.073 5 2\nEND'
+    has "$out" "'axis 1 (100 % of the variance)'"
+    has "$out" "title 'dead (1)'"
+    has "$out" "title 'used (2), area: how often'"
+    fails 1 vq-plot codebook -m codes.vqt -o x.png codes.vqt
+    has "$err" "vq-plot: codes.vqt: "
+    fails 1 vq-plot codebook -m none.safetensors -o x.png codes.vqt
+    same "$err" "vq-plot: none.safetensors: No such file or directory"
+    [ ! -e x.png ]
+    needs_gnuplot
+    ok vq-plot codebook -m model.safetensors -o c.svg codes.vqt
+    for text in "dead (4)" "used (3)" "codes.1: 6 vectors"; do has "$(cat c.svg)" "$text"; done
+    ok vq-plot codebook -m model.safetensors -o c.png codes.vqt
+    png c.png
+}
+
+# table FILE: ten cells of three fields; field c is the worst, one cell is far below the others, one is exact.
+table() {
+    { echo 'id,field,label,height,width,pixels,psnr,psnr_DNA,psnr_ER'
+      awk 'BEGIN { for (i = 1; i <= 9; i++) { f = substr("abc", 1 + i % 3, 1); p = (i == 2 ? 11 : 33 - (f == "c") * 1 - i / 10); printf "%s#%d,%s,%d,10,%d,%d,%g,%g,%g\n", f, i, f, i, 10 * i, 100 * i, p, p + 1, p - 1 } }'
+      echo 'a#10,a,10,10,10,100,,,'
+    } >"$1"
+}
+
+@test "errors: PSNR by size, channel and field, outliers apart" {
+    table t.csv
+    ok vq-plot errors --per-record t.csv --script
+    same "$err" ""
+    has "$out" "'9 cells, median 32.3 dB; equal in every pixel and left out: 1'"
+    has "$out" "title 'outliers (1)'"
+    has "$out" $'END\nset title \'by channel\''
+    has "$out" "('DNA' 1, 'ER' 2)"
+    has "$out" "('c' 1, 'a' 2, 'b' 3)"
+    # channel DNA: 12 32.2 32.5 33.1 33.3 33.4 33.6 33.7 33.9
+    has "$out" $'$boxes << END\n1 32.5 32.2 33.9 33.6 33.3\n'
+    needs_gnuplot
+    ok vq-plot errors --per-record t.csv -o e.svg
+    for text in "by field" "outliers (1)" "pixels of the cell"; do has "$(cat e.svg)" "$text"; done
+    head -2 t.csv >one.csv
+    ok vq-plot errors --per-record one.csv -o one.png
+    same "$err" "vq-plot: warning: one.csv: one record only"
+    png one.png
+}
+
+@test "errors: the worst cells in pixels" {
+    needs_gnuplot
+    pair 12
+    vq-metrics --reference ref.vqt --per-record all.csv rec.vqt >m.json
+    ok vq-plot errors --per-record all.csv -o plain.png
+    read -r w0 h0 <<<"$(png plain.png)"
+    ok vq-plot errors --per-record all.csv --reference ref.vqt --records 3 -o worst.png rec.vqt
+    same "$err" ""
+    read -r w1 h1 <<<"$(png worst.png)"
+    [ $h1 -gt $((h0 + 200)) ]
+    ok vq-plot errors --per-record all.csv --reference ref.vqt -o worst.pdf rec.vqt
+    same "$(head -c 5 worst.pdf)" "%PDF-"
+    fails 2 vq-plot errors --per-record all.csv --reference ref.vqt --script rec.vqt
+    same "$err" "vq-plot: --script takes no pictures of cells: leave --reference out"
+    fails 2 vq-plot errors --per-record all.csv -o x.png rec.vqt
+}
+
+@test "errors: bad tables are named" {
+    table t.csv
+    cut -d, -f1-6 t.csv >no.csv
+    fails 1 vq-plot errors --per-record no.csv -o x.png
+    same "$err" 'vq-plot: no.csv: no column "psnr": this is not a table of vq-metrics'
+    sed '3s/,11,/,many,/' t.csv >bad.csv
+    fails 1 vq-plot errors --per-record bad.csv -o x.png
+    same "$err" 'vq-plot: bad.csv line 3: psnr "many" is no number'
+    head -1 t.csv >none.csv
+    fails 1 vq-plot errors --per-record none.csv -o x.png
+    same "$err" "vq-plot: none.csv: no records in it"
+    sed -n '1p;11p' t.csv >exact.csv
+    fails 1 vq-plot errors --per-record exact.csv -o x.png
+    same "$err" "vq-plot: exact.csv: every record is equal to its original: there is no error to draw"
+    fails 1 vq-plot errors --per-record gone.csv -o x.png
+    same "$err" "vq-plot: gone.csv: No such file or directory"
+    [ ! -e x.png ]
+}
+
+@test "difference: the difference alone, larger" {
+    pair 6
+    ok vq-plot difference --reference ref.vqt --records 1 -o d.png rec.vqt
+    same "$out$err" ""
+    read -r w h <<<"$(png d.png)"
+    [ $h -ge $((2 * 240)) ]
+    ok vq-plot difference --reference ref.vqt --records 1 --error 0.1 -o e.png rec.vqt
+    ! cmp -s d.png e.png
+    ok vq-plot difference --reference ref.vqt --records 1 --zoom 2 -o same.png ref.vqt
+    ok vq-plot difference --reference ref.vqt --records 1 --composite -o c.png rec.vqt
+    fails 2 vq-plot difference -o x.png rec.vqt
+    same "$err" "vq-plot: difference needs --reference REF"
+}
+
+@test "atlas: a row a code, from raw, padded or normalised cells" {
+    trained
+    M=run/model.safetensors
+    ok vq-plot atlas -m $M --reference cells.vqt --codes 3 -o a.png codes.vqt
+    same "$out$err" ""
+    read -r w h <<<"$(png a.png)"
+    ok bash -c "vq-plot atlas -m $M --reference raw.vqt --codes 3 -o raw.png - <codes.vqt"
+    cmp a.png raw.png
+    vq-pad --reflect --multiple 16 cells.vqt >padded.vqt
+    ok vq-plot atlas -m $M --reference padded.vqt --codes 3 -o padded.png codes.vqt
+    cmp a.png padded.png
+    ok vq-plot atlas -m $M --reference cells.vqt --codes 2 -o two.png codes.vqt
+    read -r w2 h2 <<<"$(png two.png)"
+    [ $w = $w2 ] && [ $h -gt $h2 ]
+    ok vq-plot atlas -m $M --reference cells.vqt --codes 3 --composite -o c.png codes.vqt
+    ! cmp -s a.png c.png
+    vq-synth -n 5 --channels 2 --max-size 32 >few.vqt
+    fails 1 vq-plot atlas -m $M --reference few.vqt -o x.png codes.vqt
+    has "$err" "vq-plot: few.vqt: no record Simulated_"
+    vq-normalize --zscore raw.vqt >z.vqt
+    fails 1 vq-plot atlas -m $M --reference z.vqt -o x.png codes.vqt
+    has "$err" "normalised otherwise than the model's cells"
+    fails 1 vq-plot atlas -m $M --reference cells.vqt -o x.png "$ROOT/tests/golden/codes-levels.vqt"
+    has "$err" "codes of a codebook of 4; $M has "
+    fails 1 vq-plot atlas -m $M --reference cells.vqt -o x.png cells.vqt
+    fails 2 vq-plot atlas --reference cells.vqt -o x.png codes.vqt
+    same "$err" "vq-plot: atlas needs -m MODEL"
+    fails 2 vq-plot atlas -m $M -o x.png codes.vqt
+    same "$err" "vq-plot: atlas needs --reference REF"
+    [ ! -e x.png ]
+}
+
+@test "map: cells in a plane, coloured by a column" {
+    trained
+    ok vq-plot map --script --group-by Metadata_Plate codes.vqt
+    same "$err" ""
+    has "$out" "'24 cells by the mean of their latent vectors'.', '.'Metadata_Plate'"
+    has "$out" "title 'Simulated (24)'"
+    # the axes are principal: uncorrelated, and the first spreads more
+    sed -n '/^\$group0/,/^END/p' .stdout | grep -v '[$E]' | awk '{ x += $1; y += $2; xx += $1 * $1; yy += $2 * $2; xy += $1 * $2 }
+        END { if (NR != 24 || !(x * x < 1e-8 && y * y < 1e-8 && xx > yy && yy > 0 && xy * xy < 1e-10 * xx * yy)) exit 1 }'
+    ok vq-plot map --script --group-by Metadata_Well codes.vqt
+    has "$out" "title '17 others (17)'"
+    fails 1 vq-plot map --group-by Metadata_Wel -o x.png codes.vqt
+    same "$err" 'vq-plot: codes.vqt: no record has a column "Metadata_Wel"; the nearest is "Metadata_Well"'
+    vq-encode -m run/model.safetensors cells.vqt >plain.vqt
+    fails 1 vq-plot map -o x.png plain.vqt
+    same "$err" "vq-plot: plain.vqt: record Simulated_A01_1#1 has no latent_mean: encode with vq-encode --features"
+    fails 1 vq-plot map -o x.png cells.vqt
+    [ ! -e x.png ]
+    needs_gnuplot
+    ok vq-plot map --group-by field -o m.svg codes.vqt
+    has "$(cat m.svg)" "others"
+    ok vq-plot map -o m.png codes.vqt
+    png m.png
+}
+
+@test "map: many different numbers are a scale, and cells without one are grey" {
+    trained
+    vq-synth -n 12 --channels 2 --max-size 32 --fields f --field-size 96
+    # twelve rows of the same fields with a dose each, the second without
+    awk -v OFS=, 'NR == 1 { print $0, "Metadata_Dose"; next } { row[NR - 2] = $0; n = NR - 1 }
+        END { for (i = 0; i < 12; i++) print row[i % n], i == 1 ? "" : 1.5 * i }' f/load_data.csv >f/dose.csv
+    vq-crop --load-data f/dose.csv --id Metadata_Dose | vq-encode -m run/model.safetensors --features >dose.vqt
+    ok vq-plot map --script --group-by Metadata_Dose dose.vqt
+    same "$err" ""
+    has "$out" "set cblabel 'Metadata_Dose'"
+    has "$out" "plot \$none using 1:2"
+    same "$(sed -n '/^.cells/,/^END/p' .stdout | grep -v '[$E]' | cut -d' ' -f3 | sort -gu | tr '\n' ' ')" "0 3 4.5 6 7.5 9 10.5 12 13.5 15 16.5 "
+    needs_gnuplot
+    ok vq-plot map -o m.png --group-by Metadata_Dose dose.vqt
+    png m.png
+    ok vq-plot map --script --group-by Metadata_Site dose.vqt
+    has "$out" "title '1 ("
+}
+
+@test "code plots of no record and of one say so" {
+    trained
+    M=run/model.safetensors
+    empty_codes
+    vq-synth -n 1 --channels 2 --max-size 32 | vq-encode -m $M --features >one.vqt
+    for kind in "usage" "codebook -m $M"; do
+        fails 1 vq-plot $kind -o x.png none.vqt
+        same "$err" "vq-plot: none.vqt holds no record"
+    done
+    for kind in "map" "atlas -m $M --reference cells.vqt"; do
+        fails 1 vq-plot $kind -o x.png none.vqt
+        same "$err" "vq-plot: none.vqt: no records in it"
+    done
+    fails 1 vq-plot map -o x.png one.vqt
+    same "$err" "vq-plot: one.vqt: one record only: a map needs at least two cells"
+    [ ! -e x.png ]
+    ok vq-plot atlas -m $M --reference raw.vqt -o a.png one.vqt
+    same "$err" "vq-plot: warning: one.vqt: one record only: the codes of one cell"
+    needs_gnuplot
+    for kind in "usage" "codebook -m $M"; do
+        ok vq-plot $kind -o u.png one.vqt
+        same "$err" "vq-plot: warning: one.vqt: one record only: the codes of one cell"
+    done
+    head -c 3000 codes.vqt >cut.vqt
+    for kind in "usage" "codebook -m $M" "map" "atlas -m $M --reference cells.vqt"; do
+        fails 1 vq-plot $kind -o x.png cut.vqt
+        has "$err" cut.vqt
+    done
+    [ ! -e x.png ]
+}
+
 @test "misuse exits 2 and says why" {
     fails 2 vq-plot
-    same "$err" "vq-plot: what is to be drawn: curves or samples?"
+    same "$err" "vq-plot: what is to be drawn: curves, samples, difference, errors, usage, codebook, atlas or map?"
     fails 2 vq-plot pie -o x.png
-    same "$err" 'vq-plot: "pie": what can be drawn is curves or samples'
+    same "$err" 'vq-plot: "pie": what can be drawn is curves, samples, difference, errors, usage, codebook, atlas or map'
     fails 2 vq-plot curves -o x.png
     fails 2 vq-plot samples
     same "$err" "vq-plot: where to? Give -o FILE.png, .svg or .pdf"
@@ -204,4 +451,13 @@ END
     fails 2 vq-plot samples --reference - -o x.png
     fails 2 vq-plot samples -o x.png a b
     fails 2 vq-plot curves --reference a -o x.png run
+    same "$err" "vq-plot: --reference is not for curves"
+    fails 2 vq-plot usage --codes 3 -o x.png
+    same "$err" "vq-plot: --codes is not for usage"
+    fails 2 vq-plot codebook -o x.png
+    same "$err" "vq-plot: codebook needs -m MODEL"
+    fails 2 vq-plot errors -o x.png
+    same "$err" "vq-plot: errors needs --per-record CSV"
+    fails 2 vq-plot atlas --script -m a --reference b
+    same "$err" "vq-plot: --script is not for atlas, which gnuplot does not draw"
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "formats/history.h"
+#include "tools/cli.h"
 
 enum { RUNS = 32, PANELS = 30 };
 
@@ -264,7 +265,12 @@ vq_status vq_curves_script(const char *const *path, int n, vq_curves_axis x, vq_
 	if (s == VQ_OK)
 		s = tell_apart(c);
 	if (s == VQ_OK) {
+		int most = 0;
+		for (int i = 0; i < c->runs; i++)
+			most = VQ_MAX(most, c->run[i].lines.n);
 		find_panels(c);
+		if (most == 1 && c->panels)
+			vq_warn("%s: one epoch only: points, no curves", c->run[0].path);
 		s = c->panels ? write_script(c, format, script) : vq_fail(VQ_EFORMAT, "%s: no figure in it that could be drawn", c->run[0].path);
 	}
 	for (int i = 0; i < c->runs; i++) {

@@ -185,9 +185,11 @@ static vq_status read_rows(vq_csv *csv, cells *l)
 		if (!c)
 			return VQ_ENOMEM;
 		c->psnr = strtod(text, &end);
-		if (end == text || *end || isnan(c->psnr))
+		if (!*text)
+			c->psnr = INFINITY; /* equal in every pixel */
+		else if (end == text || *end || isnan(c->psnr))
 			return vq_fail(VQ_EFORMAT, "%s line %llu: psnr \"%s\" is no number", vq_csv_path(csv), (unsigned long long)vq_csv_line(csv), text);
-		if (!(c->note = vq_format("%.1f dB", c->psnr)))
+		if (!(c->note = isinf(c->psnr) ? vq_strdup("equal") : vq_format("%.1f dB", c->psnr)))
 			return VQ_ENOMEM;
 	}
 	return got;
@@ -203,7 +205,10 @@ static vq_status choose_by_table(cells *l, const vq_samples_options *o)
 	if (!l->n)
 		return vq_fail(VQ_EINVAL, "%s: no records in it", o->per_record);
 	qsort(l->v, l->n, sizeof *l->v, by_psnr);
-	thin(l, (size_t)o->records);
+	if (!o->worst)
+		thin(l, (size_t)o->records);
+	while (l->n > (size_t)o->records)
+		cell_free(&l->v[--l->n]);
 	return VQ_OK;
 }
 
@@ -297,7 +302,7 @@ static vq_status draw(vq_tensor *rgb, const cells *l, const vq_samples_options *
 		const char *note = c->note ? c->note : c->scaled ? "" : NULL;
 		items[i] = (vq_panel_item){ c->channels, c->h, c->w, c->other ? c->other : c->own, c->other ? c->own : NULL, c->mask, c->id, note };
 	}
-	vq_panel_options how = { .composite = o->composite, .zoom = o->zoom, .columns = o->columns, .error = o->error };
+	vq_panel_options how = { .composite = o->composite, .zoom = o->zoom, .columns = o->columns, .error = o->error, .difference = o->difference };
 	cJSON_ArrayForEach(name, l->channels)
 		if (n_names < VQ_CHANNELS_MAX && cJSON_IsString(name))
 			names[n_names++] = name->valuestring;

@@ -12,6 +12,8 @@ typedef struct {
 	bool composite;
 	int zoom, columns;       /* 0: chosen */
 	double error;            /* end of the difference scale, 0: chosen */
+	bool worst;              /* with per_record: its worst cells, the very worst first */
+	bool difference;         /* with a reference: the differences alone, larger */
 } vq_samples_options;
 
 /* *rgb becomes u8 [H,W,3]. Without per_record the cells are spread evenly over the stream. Normalised cells (robust, minmax) are shown

@@ -20,7 +20,7 @@ typedef struct {
 	const vq_panel_options *o;
 	int64_t channels, most_h, most_w; /* of the items, pixels */
 	int zoom, text, head, columns, rows; /* text scales; blocks across and down */
-	int tiles;                  /* 1: originals alone; 3 */
+	int tiles, first;           /* 1: originals (first 0) or differences (first 2) alone; 3 */
 	int bands;                  /* rows of tiles in a block */
 	int64_t tile_h, tile_w, block_h, block_w, left, top, h, w;
 	double error;
@@ -49,7 +49,7 @@ static double clipped(float v) { return isfinite(v) ? VQ_MIN(VQ_MAX(v, -1.f), 1.
 static void pixel_colour(const layout *l, const vq_panel_item *it, int kind, int band, int64_t i, uint8_t out[3])
 {
 	int64_t n = it->h * it->w, c0 = band < 0 ? 0 : band, c1 = band < 0 ? it->channels : band + 1;
-	double sum[3] = {0}, worst = 0;
+	double sum[3] = {0}, worst = 0; /* the difference of a composite: that of the channel where it is largest */
 	for (int64_t c = c0; c < c1; c++) {
 		if (kind == 2) {
 			double d = finite_or_0(it->recon[c * n + i]) - finite_or_0(it->image[c * n + i]);
@@ -118,7 +118,7 @@ static void draw_outline(vq_tensor *rgb, const layout *l, const vq_panel_item *i
 
 static void draw_tile(vq_tensor *rgb, const layout *l, const vq_panel_item *it, int kind, int band, int64_t x0, int64_t y0)
 {
-	fill(rgb, x0, y0, l->tile_w, l->tile_h, off);
+	fill(rgb, x0 - 1, y0 - 1, l->tile_w + 2, l->tile_h + 2, off); /* a frame: a white tile ends somewhere */
 	x0 += (l->tile_w - it->w * l->zoom) / 2;
 	y0 += (l->tile_h - it->h * l->zoom) / 2;
 	for (int64_t y = 0; y < it->h; y++)
@@ -152,9 +152,9 @@ static void draw_block(vq_tensor *rgb, const layout *l, const vq_panel_item *it,
 	text_within(rgb, x, y + line, l->text, l->block_w, it->note ? it->note : note);
 	y += 2 * line;
 	for (int b = 0; b < l->bands; b++)
-		for (int kind = 0; kind < l->tiles; kind++)
-			if (kind == 0 || it->recon)
-				draw_tile(rgb, l, it, kind, b, x + kind * (l->tile_w + GAP), y + b * (l->tile_h + GAP));
+		for (int k = 0; it->image && k < l->tiles; k++)
+			if (k + l->first == 0 || it->recon)
+				draw_tile(rgb, l, it, k + l->first, b, x + k * (l->tile_w + GAP), y + b * (l->tile_h + GAP));
 }
 
 /* A bar with numbers at its ends and middle; returns the x beyond it. */
@@ -196,14 +196,19 @@ static void draw_key(vq_tensor *rgb, const layout *l, int64_t x, int64_t y)
 	}
 }
 
-static void draw_heads(vq_tensor *rgb, const layout *l, int64_t x, int64_t y)
+static void draw_heads(vq_tensor *rgb, const layout *l, int column, int64_t x, int64_t y)
 {
 	static const char *const name[3][3] = { { "original", "reconstruction", "difference" }, { "original", "reconstr.", "difference" }, { "orig", "recon", "diff" } };
 	int k = 0;
+	if (l->o->heads) {
+		if (l->o->heads[column])
+			text_within(rgb, x, y, l->head, l->block_w, l->o->heads[column]);
+		return;
+	}
 	while (k < 2 && VQ_MAX(vq_text_width(name[k][1], l->head), vq_text_width(name[k][2], l->head)) > l->tile_w + GAP)
 		k++;
-	for (int kind = 0; kind < l->tiles; kind++)
-		text_within(rgb, x + kind * (l->tile_w + GAP), y, l->head, l->tile_w + GAP, name[k][kind]);
+	for (int i = 0; i < l->tiles; i++)
+		text_within(rgb, x + i * (l->tile_w + GAP), y, l->head, l->tile_w + GAP, name[k][i + l->first]);
 }
 
 /* --- layout ---------------------------------------------------------------------------------------------------------- */
@@ -223,6 +228,12 @@ static vq_status check_items(const vq_panel_item *items, int n, layout *l)
 		l->most_h = VQ_MAX(l->most_h, it->h);
 		l->most_w = VQ_MAX(l->most_w, it->w);
 		l->tiles = it->recon ? 3 : VQ_MAX(l->tiles, 1);
+		if (l->o->difference && !it->recon)
+			return vq_fail(VQ_EINVAL, "%s: a difference needs a reconstruction", it->title ? it->title : "a cell");
+	}
+	if (l->o->difference) {
+		l->tiles = 1;
+		l->first = 2;
 	}
 	l->channels = items[0].channels;
 	return VQ_OK;
@@ -263,8 +274,8 @@ static vq_status plan(const vq_panel_item *items, int n, layout *l)
 {
 	const vq_panel_options *o = l->o;
 	VQ_TRY(check_items(items, n, l));
-	int64_t side = VQ_MAX(l->most_h, l->most_w);
-	l->zoom = o->zoom > 0 ? VQ_MIN(o->zoom, 32) : (int)VQ_MAX(1, VQ_MIN(16, (128 + side / 2) / side));
+	int64_t side = VQ_MAX(l->most_h, l->most_w), most = o->difference ? 256 : 128;
+	l->zoom = o->zoom > 0 ? VQ_MIN(o->zoom, 32) : (int)VQ_MAX(1, VQ_MIN(16, (most + side / 2) / side));
 	l->tile_h = l->most_h * l->zoom;
 	l->tile_w = l->most_w * l->zoom;
 	l->bands = o->composite ? 1 : (int)l->channels;
@@ -306,16 +317,16 @@ vq_status vq_panel_draw(vq_tensor *rgb, const vq_panel_item *items, int n, const
 	for (int i = 0; i < n; i++) {
 		int64_t x = l.left + i % l.columns * (l.block_w + PAD), y = l.top + i / l.columns * (l.block_h + PAD);
 		if (i < l.columns)
-			draw_heads(rgb, &l, x, l.top - 12 * l.head);
+			draw_heads(rgb, &l, i, x, l.top - 12 * l.head);
 		for (int c = 0; i % l.columns == 0 && l.left > PAD && c < l.channels; c++)
 			text_within(rgb, PAD, y + 20 * l.text + c * (l.tile_h + GAP) + l.tile_h / 2 - 4 * l.text, l.text, l.left - PAD, l.o->channels[c]);
 		draw_block(rgb, &l, &items[i], x, y);
 	}
 	int64_t y = l.top + l.rows * (l.block_h + PAD);
-	int64_t x = l.o->composite ? PAD : draw_scale(rgb, &l, PAD, y, "intensity", 1, false);
-	if (l.tiles > 1)
+	int64_t x = l.o->composite || l.first ? PAD : draw_scale(rgb, &l, PAD, y, "intensity", 1, false);
+	if (l.tiles > 1 || l.first)
 		draw_scale(rgb, &l, x, y, "difference", l.error, true);
-	if (l.o->composite)
+	if (l.o->composite && !l.first)
 		draw_key(rgb, &l, PAD, y + 30 * l.text + BAR + 8);
 	return VQ_OK;
 }

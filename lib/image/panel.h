@@ -11,7 +11,7 @@
 
 typedef struct {
 	int64_t channels, h, w;  /* true size, without padding; 1 to 16 channels; 1 to 4096 a side */
-	const float *image;      /* [C,H,W] in [-1, 1] (beyond is shown as the end of the range; not finite as 0) */
+	const float *image;      /* [C,H,W] in [-1, 1] (beyond is shown as the end of the range; not finite as 0); NULL: an empty place */
 	const float *recon;      /* the same shape; NULL: the originals alone */
 	const uint8_t *mask;     /* [H,W]; the outline of label 1 is drawn on the original; NULL: none */
 	const char *title;       /* UTF-8, cut to the block's width (beyond ASCII: '?'); NULL: none */
@@ -24,6 +24,8 @@ typedef struct {
 	bool composite;          /* one row, a colour a channel, instead of a row a channel */
 	int zoom;                /* 1 to 32; 0: so that the largest item is about 128 px */
 	int columns;             /* blocks side by side; 0: for a picture about as wide as 4:3 */
+	bool difference;         /* the difference alone of each item (all have a recon), about 256 px unless zoom says otherwise */
+	const char *const *heads; /* above each column of blocks, instead of "original" and so on; entries may be NULL; NULL: the usual */
 	double error;            /* end of the difference scale; 0: 99 % of the differences fit, rounded up to 1, 2 or 5 */
 } vq_panel_options;
 

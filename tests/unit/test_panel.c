@@ -129,6 +129,42 @@ TEST(odd_shapes_do_not_hurt)
 	}
 }
 
+TEST(differences_alone_are_larger)
+{
+	float image[32 * 32] = {0}, recon[32 * 32] = { .5f };
+	vq_panel_item it = { .channels = 1, .h = 32, .w = 32, .image = image, .recon = recon };
+	vq_panel_options o = { .difference = true, .error = .5 };
+	vq_tensor rgb;
+	CHECK_OK(vq_panel_draw(&rgb, &it, 1, &o));
+	/* zoom 8: one pixel at the end of the scale, all others white, and a single tile of them */
+	CHECK(count(&rgb, 125, 0, 30) >= 64 && count(&rgb, 125, 0, 30) < 128);
+	int white = count(&rgb, 250, 250, 250);
+	CHECK(white >= 1023 * 64 && white < 1024 * 64 + 200);
+	CHECK(rgb.shape[1] < 512);
+	vq_tensor_free(&rgb);
+	it.recon = NULL;
+	CHECK_FAILS(vq_panel_draw(&rgb, &it, 1, &o), VQ_EINVAL);
+}
+
+TEST(empty_places_and_heads)
+{
+	float image[16] = { 0 };
+	for (int i = 0; i < 16; i++)
+		image[i] = .5f;
+	vq_panel_item it[2] = { { .channels = 1, .h = 4, .w = 4, .image = image }, { .channels = 1, .h = 4, .w = 4 } };
+	const char *heads[2] = { "WW", NULL };
+	vq_panel_options o = { .zoom = 10, .columns = 2 };
+	vq_tensor rgb;
+	CHECK_OK(vq_panel_draw(&rgb, it, 2, &o));
+	int ink = count(&rgb, 40, 40, 40);
+	CHECK(count(&rgb, 191, 191, 191) >= 1600 && count(&rgb, 191, 191, 191) < 1700);
+	vq_tensor_free(&rgb);
+	o.heads = heads;
+	CHECK_OK(vq_panel_draw(&rgb, it, 2, &o));
+	CHECK(count(&rgb, 40, 40, 40) != ink);
+	vq_tensor_free(&rgb);
+}
+
 TEST(wrong_items_are_named)
 {
 	float image[4] = {0};
@@ -144,6 +180,6 @@ TEST(wrong_items_are_named)
 	CHECK_FAILS(vq_panel_draw(&rgb, it, 1, &(vq_panel_options){ .zoom = 32 }), VQ_ELIMIT);
 }
 
-TEST_MAIN(RUN(pixels_become_squares_of_their_grey) RUN(differences_are_signed_and_scaled) RUN(composites_use_a_colour_a_channel)
+TEST_MAIN(RUN(differences_alone_are_larger) RUN(empty_places_and_heads) RUN(pixels_become_squares_of_their_grey) RUN(differences_are_signed_and_scaled) RUN(composites_use_a_colour_a_channel)
           RUN(masks_are_outlined_on_originals_alone) RUN(psnr_has_its_range) RUN(text_is_drawn_and_cut_at_the_edge)
           RUN(odd_shapes_do_not_hurt) RUN(wrong_items_are_named))
