@@ -47,14 +47,14 @@ static vq_status make_dirs(const char *path, bool *made)
 	return s;
 }
 
-/* Pictures beyond an epoch; others' files stay. */
+/* Pictures beyond an epoch, and unfinished ones; others' files stay. */
 static void remove_samples(const char *dir, long long beyond)
 {
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		int end = 0;
+		int end = 0, temp = 0;
 		long long epoch;
-		if (sscanf(e->d_name, "epoch-%lld.png%n", &epoch, &end) != 1 || !end || e->d_name[end] || epoch <= beyond)
+		if (sscanf(e->d_name, "epoch-%lld.png%n.%*d.tmp%n", &epoch, &end, &temp) != 1 || !end || (temp ? e->d_name[temp] : e->d_name[end] || epoch <= beyond))
 			continue;
 		char *path = vq_format("%s/%s", dir, e->d_name);
 		if (path)

@@ -465,7 +465,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 		VQ_TRY(trainer_start_codebook(t));
 	t->run_began = vq_seconds();
 	bool done = over(t);
-	while (!done) {
+	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
 		if (!t->inside) {
 			t->now = (epoch_state){ .began = vq_seconds() };
 			vq_sampler_epoch(&t->sampler);

@@ -168,6 +168,7 @@ TEST(a_restored_run_ends_like_one_never_stopped)
 		cut_at(6, true, &end, epoch, epochs);
 		cut_at(3, false, &end, epoch, epochs);
 		cut_at(epoch[0].step, true, &end, epoch, epochs); /* the last step of an epoch, which is not closed */
+		cut_at(end.s.step, true, &end, epoch, epochs);
 		cut_at(end.s.step, false, &end, epoch, epochs);   /* nothing is left to do */
 		vq_train_state_free(&end);
 		world_close();
