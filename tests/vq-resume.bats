@@ -98,6 +98,21 @@ go_on() {
     alike all part
 }
 
+@test "--val and -c are given again" {
+    vq-synth -n 8 --channels 4 --max-size 30 --seed 5 --fields f --field-size 256
+    vq-crop -q --load-data <(sed 's/Simulated,/Other,/' f/load_data.csv) --path-root f | vq-normalize | vq-pad >val.vqt
+    local opts=(-c "$ROOT/configs/cells.json" "${tiny[@]}" --steps 20 --save-every 0.001 --val val.vqt)
+    ok vq-train "${opts[@]}" -o all cells.vqt
+    start vq-train "${opts[@]}" -o run cells.vqt
+    wait_for run/last.ckpt
+    kill -9 "$pid" 2>/dev/null || true
+    ended
+    fails 1 vq-train -q --resume -o run cells.vqt
+    same "$err" "vq-train: run/last.ckpt: of other cells: not these 40, in this order, so divided and normalised"
+    ok vq-train "${opts[@]}" --resume -o run cells.vqt
+    alike all run
+}
+
 @test "after SIGINT, the epoch is taken up where it was" {
     local opts=("${tiny[@]}" --set pixels_per_step=2048 --epochs 8)
     ok vq-train "${opts[@]}" -o all cells.vqt
