@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,11 +101,10 @@ vq_status vq_st_write(const char *path, const vq_st_item *items, int n, const cJ
 	uint64_t length = b.len;
 	fwrite(&length, 8, 1, vq_out_file(o));
 	fwrite(b.data, 1, b.len, vq_out_file(o));
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && s == VQ_OK; i++) {
 		size_t bytes;
-		if ((s = vq_tensor_bytes(items[at[i]].t, &bytes)) < 0)
-			break;
-		fwrite(items[at[i]].t->data, 1, bytes, vq_out_file(o));
+		if ((s = vq_tensor_bytes(items[at[i]].t, &bytes)) == VQ_OK && fwrite(items[at[i]].t->data, 1, bytes, vq_out_file(o)) < bytes)
+			s = vq_fail(VQ_EIO, "%s: %s", vq_out_name(o), strerror(errno));
 	}
 	if (s < 0)
 		vq_out_abort(o);

@@ -162,7 +162,8 @@ struct vq_backend {
 
 	vq_status (*store_make)(vq_backend *, const vq_params *, bool training, vq_store **);
 	void (*store_free)(vq_store *);
-	/* count floats from offset of a flat buffer; write also marks views of the weights stale */
+	/* count floats from offset of a flat buffer; write also marks views of the weights stale. After a write of VQ_BUF_M momentum goes on
+	 * from what was written. */
 	vq_status (*store_read)(vq_store *, vq_buf_kind, size_t offset, size_t count, float *host);
 	vq_status (*store_write)(vq_store *, vq_buf_kind, size_t offset, size_t count, const float *host);
 	/* mean += (1-decay) (param - mean) over the whole buffer */

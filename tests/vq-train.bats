@@ -29,6 +29,7 @@ wait_for() { for _ in $(seq 200); do [ -s "$1" ] && return 0; sleep 0.05; done; 
     [[ $err =~ ^"vq-train: some/run/model.safetensors: step "[0-9]+" of 20; 36 cells to train, 4 to choose, 0 kept; validation PSNR "[0-9.]+" dB, SSIM "-?[0-9.]+"; codebook usage "[0-9.]+"; "[0-9.]+" Mpx/s"$ ]]
     same "$(ls some/run)" "config.json
 history.jsonl
+last.ckpt
 model.safetensors
 samples
 split.csv"
@@ -111,6 +112,7 @@ split.csv"
     ok vq-train -c c.json --set num_embeddings=8 --threads 1 cells.vqt
     same "$(ls here)" "config.json
 history.jsonl
+last.ckpt
 model.safetensors
 split.csv"
     same "$(json here/config.json num_embeddings)" 8
@@ -212,7 +214,7 @@ split.csv"
     ok vq-train "${tiny[@]}" --steps 1 -q -o run cells.vqt
     cp run/model.safetensors old
     fails 1 vq-train "${tiny[@]}" --steps 1 -o run/ cells.vqt
-    same "$err" "vq-train: run: holds a model already (model.safetensors): --force starts anew"
+    same "$err" "vq-train: run: holds a model already (model.safetensors): --resume goes on from its checkpoint, --force starts anew"
     # even by force, nothing is lost to a stream that cannot be read
     fails 1 vq-train "${tiny[@]}" --steps 1 -o run --force no-such.vqt
     cmp run/model.safetensors old
@@ -331,6 +333,7 @@ split.csv"
     has "$err" "vq-train: run/model.safetensors: step "
     same "$(ls run)" "config.json
 history.jsonl
+last.ckpt
 model.safetensors
 samples
 split.csv"

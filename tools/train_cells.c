@@ -57,6 +57,18 @@ static vq_status room(train_cells *t)
 	return VQ_OK;
 }
 
+static void add_hash(vq_xxh64 *h, const train_cell *c, int channels)
+{
+	const vq_cell *p = &c->cell;
+	int32_t extents[] = { p->h, p->w, p->top, p->left, p->th, p->tw };
+	size_t n = (size_t)p->h * (size_t)p->w;
+	vq_xxh64_add(h, c->id, strlen(c->id) + 1);
+	vq_xxh64_add(h, extents, sizeof extents);
+	vq_xxh64_add(h, p->pixels, sizeof(float) * (size_t)channels * n);
+	if (p->mask)
+		vq_xxh64_add(h, p->mask, n);
+}
+
 /* One record: normalised, described, and held in memory as long as there is room. */
 static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char *declared, uint32_t at)
 {
@@ -73,6 +85,7 @@ static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char
 		return vq_fail(VQ_EINVAL, "record %s: it has no mask, which content_weighting needs (--set content_weighting=false goes without)", rec->id);
 	if (t->n == 1 && vq_geom_get(rec->meta, vqt_get(rec, "image"), &g) == VQ_OK)
 		strcpy(t->pad_mode, *g.mode ? g.mode : "reflect");
+	add_hash(&t->hash, c, t->channels);
 	c->size = c->cell;
 	c->size.pixels = NULL;
 	c->size.mask = NULL;
@@ -156,6 +169,8 @@ vq_status train_cells_read(train_cells *t, const char *path, const char *run, co
 	VQ_TRY(vq_sample_reader_open(&in, path));
 	const cJSON *header = vqt_header(in.in), *chain = cJSON_GetObjectItemCaseSensitive(header, "chain");
 	vq_status s = VQ_OK;
+	if (!t->files)
+		vq_xxh64_init(&t->hash, 0);
 	if (!t->chain && !(t->chain = chain ? cJSON_Duplicate(chain, true) : cJSON_CreateArray()))
 		s = vq_fail(VQ_ENOMEM, "out of memory");
 	if (s == VQ_OK && !(regular(path) && !in.batches)) {

@@ -2,6 +2,7 @@
 #ifndef VQ_TOOLS_TRAIN_CELLS_H
 #define VQ_TOOLS_TRAIN_CELLS_H
 
+#include "formats/xxh64.h"
 #include "lib/train/split.h"
 #include "tools/cells.h"
 
@@ -23,6 +24,7 @@ typedef struct {
 	vqt_file *file[2];           /* what cells beyond the memory limit are read from again: the stream, and --val */
 	int files;
 	uint64_t held, limit;        /* bytes of pixels in memory */
+	vq_xxh64 hash;               /* of all ids, extents, pixels and masks, in order */
 	vq_cell last;                /* a cell that was read again */
 } train_cells;
 

@@ -47,14 +47,14 @@ static vq_status make_dirs(const char *path, bool *made)
 	return s;
 }
 
-/* Pictures of an earlier run; others' files stay. */
-static void remove_samples(const char *dir)
+/* Pictures beyond an epoch, and unfinished ones; others' files stay. */
+static void remove_samples(const char *dir, long long beyond)
 {
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		int end = 0;
+		int end = 0, temp = 0;
 		long long epoch;
-		if (sscanf(e->d_name, "epoch-%lld.png%n", &epoch, &end) != 1 || !end || e->d_name[end])
+		if (sscanf(e->d_name, "epoch-%lld.png%n.%*d.tmp%n", &epoch, &end, &temp) != 1 || !end || (temp ? e->d_name[temp] : e->d_name[end] || epoch <= beyond))
 			continue;
 		char *path = vq_format("%s/%s", dir, e->d_name);
 		if (path)
@@ -65,30 +65,49 @@ static void remove_samples(const char *dir)
 		closedir(d);
 }
 
-vq_status train_run_open(train_run *r, const char *dir, bool force)
+static const char *const files[] = { "model.safetensors", "last.ckpt", "history.jsonl", "config.json", "split.csv", "spool.vqt" };
+
+/* What a process that was killed could not finish, as formats/outfile.h names it. */
+static void remove_unfinished(const char *dir)
+{
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && (e = readdir(d));)
+		for (size_t i = 0; i < VQ_COUNT(files); i++) {
+			size_t n = strlen(files[i]);
+			int end = 0;
+			char *path;
+			if (strncmp(e->d_name, files[i], n) || sscanf(e->d_name + n, ".%*d.tmp%n", &end) < 0 || !end || e->d_name[n + (size_t)end] ||
+			    !(path = vq_format("%s/%s", dir, e->d_name)))
+				continue;
+			unlink(path);
+			free(path);
+		}
+	if (d)
+		closedir(d);
+}
+
+vq_status train_run_open(train_run *r, const char *dir, bool force, bool resume)
 {
 	static const char *const model[] = { "model.safetensors", "last.ckpt" };
 	r->dir = dir;
 	VQ_TRY(make_dirs(dir, &r->made));
-	for (size_t i = 0; i < VQ_COUNT(model) && !force; i++) {
+	for (size_t i = 0; i < VQ_COUNT(model) && !force && !resume; i++) {
 		char *path = in_run(r, model[i]);
 		if (!path)
 			return VQ_ENOMEM;
 		bool there = !access(path, F_OK);
 		free(path);
 		if (there)
-			return vq_fail(VQ_EINVAL, "%s: holds a model already (%s): --force starts anew", dir, model[i]);
+			return vq_fail(VQ_EINVAL, "%s: holds a model already (%s): --resume goes on from its checkpoint, --force starts anew", dir, model[i]);
 	}
 	return VQ_OK;
 }
 
-/* What an earlier run left. */
-static vq_status clear(const train_run *r)
+vq_status train_run_clear(const train_run *r)
 {
-	static const char *const left[] = { "model.safetensors", "last.ckpt", "history.jsonl", "config.json", "split.csv" };
 	vq_status s = VQ_OK;
-	for (size_t i = 0; i < VQ_COUNT(left) && s == VQ_OK; i++) {
-		char *path = in_run(r, left[i]);
+	for (size_t i = 0; i < VQ_COUNT(files) && s == VQ_OK; i++) {
+		char *path = in_run(r, files[i]);
 		if (!path)
 			return VQ_ENOMEM;
 		if (unlink(path) && errno != ENOENT)
@@ -98,7 +117,29 @@ static vq_status clear(const train_run *r)
 	char *samples = in_run(r, "samples");
 	if (!samples)
 		return VQ_ENOMEM;
-	remove_samples(samples);
+	remove_samples(samples, -1);
+	free(samples);
+	remove_unfinished(r->dir);
+	return s;
+}
+
+vq_status train_run_cut(train_run *r)
+{
+	char *model = in_run(r, "model.safetensors"), *history = in_run(r, "history.jsonl"), *samples = in_run(r, "samples");
+	vq_status s = model && history && samples ? VQ_OK : VQ_ENOMEM;
+	/* inside an epoch steps were made since the last line, and a run that was interrupted there closed it with a line of its own */
+	if (s == VQ_OK)
+		s = vq_history_cut(history, r->from.step - r->from.inside);
+	if (s == VQ_OK && r->saved)
+		s = vq_model_save(&r->model, model);
+	else if (s == VQ_OK && unlink(model) && errno != ENOENT)
+		s = vq_fail(VQ_EIO, "%s: %s", model, strerror(errno));
+	if (s == VQ_OK) {
+		remove_samples(samples, r->from.epoch);
+		remove_unfinished(r->dir);
+	}
+	free(model);
+	free(history);
 	free(samples);
 	return s;
 }
@@ -144,11 +185,10 @@ vq_status train_run_split(train_run *r, const char *file, vq_part_report *report
 {
 	uint32_t n = r->cells.n;
 	vq_part_record *rec = vq_calloc(n, sizeof *rec);
-	char *path = in_run(r, "split.csv");
 	r->part = vq_calloc(n, 1);
 	r->train = vq_calloc(n, sizeof *r->train);
 	r->val = vq_calloc(n, sizeof *r->val);
-	vq_status s = rec && path && r->part && r->train && r->val ? VQ_OK : VQ_ENOMEM;
+	vq_status s = rec && r->part && r->train && r->val ? VQ_OK : VQ_ENOMEM;
 	if (s == VQ_OK)
 		s = check_ids(&r->cells);
 	for (uint32_t i = 0; s == VQ_OK && i < n; i++)
@@ -166,14 +206,24 @@ vq_status train_run_split(train_run *r, const char *file, vq_part_report *report
 	}
 	if (s == VQ_OK && !r->n_train)
 		s = vq_fail(VQ_EINVAL, "the split leaves no cell to train on (%u val, %u test)", r->n_val, r->n_test);
-	if (s == VQ_OK && (s = clear(r)) == VQ_OK)
-		s = vq_parts_write(path, rec, r->part, n);
+	free(rec);
+	return s;
+}
+
+static vq_status write_split(const train_run *r)
+{
+	uint32_t n = r->cells.n;
+	vq_part_record *rec = vq_calloc(n, sizeof *rec);
+	char *path = in_run(r, "split.csv");
+	for (uint32_t i = 0; rec && i < n; i++)
+		rec[i] = (vq_part_record){ r->cells.v[i].id, r->cells.v[i].group, r->cells.v[i].declared };
+	vq_status s = rec && path ? vq_parts_write(path, rec, r->part, n) : VQ_ENOMEM;
 	free(rec);
 	free(path);
 	return s;
 }
 
-vq_status train_run_config(const train_run *r)
+static vq_status write_config(const train_run *r)
 {
 	vq_buf text = {0};
 	char *path = in_run(r, "config.json");
@@ -183,6 +233,12 @@ vq_status train_run_config(const train_run *r)
 	vq_buf_free(&text);
 	free(path);
 	return s;
+}
+
+vq_status train_run_describe(const train_run *r)
+{
+	VQ_TRY(write_split(r));
+	return write_config(r);
 }
 
 static cJSON *losses(const vq_losses *l, bool val)
@@ -287,6 +343,7 @@ void train_run_free(train_run *r)
 		rmdir(r->dir); /* a run that came to nothing */
 	vq_history_close(r->history);
 	train_cells_free(&r->cells);
+	vq_train_state_free(&r->state);
 	vq_model_free(&r->model);
 	free(r->part);
 	free(r->train);

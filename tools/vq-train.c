@@ -8,6 +8,7 @@
 
 #include "formats/config.h"
 #include "tools/calm.h"
+#include "tools/checkpoint.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/train_run.h"
@@ -15,8 +16,8 @@
 static const char *config_path, *run_path, *val_path, *split_by, *split_path, *init_path;
 static vq_strings sets;
 static int64_t epochs, steps, seed, memory = (int64_t)4 << 30;
-static double max_time, val_fraction;
-static bool epochs_given, steps_given, time_given, fraction_given, seed_given, force, profile;
+static double max_time, val_fraction, save_every;
+static bool epochs_given, steps_given, time_given, fraction_given, seed_given, every_given, force, resume, profile;
 
 static const vq_option options[] = {
 	{ .name = "config", .letter = 'c', .type = VQ_OPT_FILE, .value = &config_path, .arg = "FILE", .help = "Model and training, as vq-config(5) tells. Default: the values of configs/cells.json." },
@@ -25,6 +26,8 @@ static const vq_option options[] = {
 	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones." },
 	{ .name = "seed", .type = VQ_OPT_INT, .value = &seed, .arg = "N", .help = "Seed of everything random. Default: the configuration's, which is 0.", .lo = 0, .hi = 9007199254740991, .given = &seed_given },
 	{ .name = "force", .type = VQ_OPT_FLAG, .value = &force, .help = "Start anew in a directory that holds a model already." },
+	{ .name = "resume", .type = VQ_OPT_FLAG, .value = &resume, .help = "Go on from RUN/last.ckpt as if the run had not stopped. The same stream must be given again; the configuration is the checkpoint's, and what is given of it must agree. --init is then without effect." },
+	{ .name = "save-every", .type = VQ_OPT_TIME, .value = &save_every, .arg = "TIME", .help = "Write last.ckpt inside an epoch too, when this time has passed since the last one; 0 is at each epoch's end only. Default: the configuration's save_every, which is 0.", .lo = 0, .hi = 31536000, .given = &every_given },
 	{ .type = VQ_OPT_GROUP, .help = "How long" },
 	{ .name = "epochs", .type = VQ_OPT_INT, .value = &epochs, .arg = "N", .help = "Stop after N epochs.", .lo = 1, .hi = 1e9, .given = &epochs_given },
 	{ .name = "steps", .type = VQ_OPT_INT, .value = &steps, .arg = "N", .help = "Stop after N optimiser steps.", .lo = 1, .hi = 1e15, .given = &steps_given },
@@ -67,11 +70,14 @@ static void catch_interrupt(void)
 		sigaction(SIGINT, &a, NULL);
 }
 
-static void configure(vq_config *c)
+/* From the defaults, or from the configuration given. */
+static void configure(vq_config *c, const vq_config *base)
 {
 	if (split_by && strlen(split_by) >= sizeof c->split_by)
 		vq_misuse("--split-by takes at most %zu bytes", sizeof c->split_by - 1);
 	vq_config_defaults(c);
+	if (base)
+		*c = *base;
 	if (config_path && vq_config_read(c, config_path) < 0)
 		vq_die(NULL);
 	for (int i = 0; i < sets.n; i++)
@@ -84,6 +90,10 @@ static void configure(vq_config *c)
 	}
 	if (fraction_given)
 		c->val_fraction = val_fraction;
+	if (every_given)
+		c->save_every = save_every;
+	if (val_path)
+		c->val_fraction = 0;
 	if (split_by)
 		strcpy(c->split_by, split_by);
 	if (seed_given)
@@ -105,13 +115,33 @@ static vq_norm raw_norm(const vq_config *c)
 	return n;
 }
 
-static vq_status cell_size(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_size(&((train_run *)ctx)->cells, i, cell); }
-static vq_status cell_get(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_get(&((train_run *)ctx)->cells, i, cell); }
+typedef struct {
+	train_run *run;
+	vq_backend *b;
+	double saved;           /* when last.ckpt was last written */
+	bool halted;
+} train_job;
+
+static vq_status cell_size(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_size(&((train_job *)ctx)->run->cells, i, cell); }
+static vq_status cell_get(void *ctx, uint32_t i, vq_cell *cell) { return train_cells_get(&((train_job *)ctx)->run->cells, i, cell); }
+
+/* A run that is interrupted inside an epoch ends that epoch early; its checkpoint is of before. */
+static vq_status save(void *ctx, vq_trainer *t, bool inside)
+{
+	train_job *j = ctx;
+	double now = vq_seconds();
+	if (j->halted || (inside && !interrupted && (j->run->model.config.save_every <= 0 || now - j->saved < j->run->model.config.save_every)))
+		return VQ_OK;
+	j->halted = inside && interrupted;
+	VQ_TRY(checkpoint_write(j->run, t, j->b));
+	j->saved = vq_seconds();
+	return VQ_OK;
+}
 
 static vq_status epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
 {
 	vq_progress_end();
-	VQ_TRY(train_run_epoch(ctx, t, e));
+	VQ_TRY(train_run_epoch(((train_job *)ctx)->run, t, e));
 	vq_info("epoch %lld, step %lld, %.1f s: train %.5f, val %.5f, PSNR %.2f dB, usage %.3f%s", (long long)e->epoch, (long long)e->step, e->seconds,
 		e->train.loss, e->val.loss, e->val.psnr, e->train.usage, e->best ? ", best so far" : "");
 	return VQ_OK;
@@ -150,7 +180,6 @@ static vq_status read_cells(train_run *r, const char *stream)
 	VQ_TRY(train_cells_read(&r->cells, stream, r->dir, &raw, c->split_by, NULL));
 	if (!val_path)
 		return VQ_OK;
-	c->val_fraction = 0;
 	return train_cells_read(&r->cells, val_path, r->dir, &raw, c->split_by, "val");
 }
 
@@ -183,18 +212,42 @@ static void warn_of_shared_fields(const train_run *r, const vq_part_report *repo
 }
 
 /* From here on the run is described: read cells, divide them, and start from weights where they are given. */
-static vq_status prepare(train_run *r, const char *stream, const char *dir)
+static vq_status prepare(train_run *r, const checkpoint *from, const char *stream, const char *dir)
 {
 	vq_part_report report = {0};
-	VQ_TRY(train_run_open(r, dir, force));
+	VQ_TRY(train_run_open(r, dir, force, resume));
 	VQ_TRY(read_cells(r, stream));
 	VQ_TRY(describe_model(r));
 	VQ_TRY(vq_model_setup(&r->model));
-	if (init_path)
+	if (init_path && !resume)
 		VQ_TRY(vq_model_init_from(&r->model, init_path));
 	VQ_TRY(train_run_split(r, split_path, &report));
 	warn_of_shared_fields(r, &report, stream);
-	return train_run_config(r);
+	VQ_TRY(resume ? checkpoint_check_cells(from, r) : train_run_clear(r));
+	return train_run_describe(r);
+}
+
+/* Fresh weights, given ones, or all that a checkpoint holds. */
+static vq_status start(train_run *r, vq_trainer *t, vq_backend *b, const checkpoint *from)
+{
+	if (!resume)
+		return init_path ? vq_trainer_load(t, r->model.state, r->model.param) : VQ_OK;
+	char *other = checkpoint_machine(from, b);
+	if (other)
+		vq_warn("%s", other);
+	free(other);
+	VQ_TRY(checkpoint_restore(from, r, t));
+	vq_info("%s: goes on after step %lld", from->path, (long long)r->from.step);
+	return train_run_cut(r);
+}
+
+/* The checkpoint's configuration, unless -c gives one; in either case what the options say must be what it was. */
+static vq_status resume_config(checkpoint *from, const char *dir, vq_config *c)
+{
+	VQ_TRY(checkpoint_open(from, dir));
+	if (!config_path)
+		configure(c, &from->config);
+	return checkpoint_check_config(from, c);
 }
 
 static void summary(const train_run *r)
@@ -209,15 +262,16 @@ static void summary(const train_run *r)
 	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
 }
 
-static vq_status train(train_run *r, vq_backend *b, double started)
+static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, double started)
 {
+	train_job job = { r, b, vq_seconds(), false };
 	vq_trainer *t;
 	const vq_norm *n = &r->model.norm;
 	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,
 		.n_train = r->n_train, .n_val = r->n_val, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX), .started = started,
-		.calls = { r, cell_size, cell_get, epoch, step } };
+		.calls = { &job, cell_size, cell_get, epoch, step, save } };
 	VQ_TRY(vq_trainer_make(&t, &o));
-	vq_status s = init_path ? vq_trainer_load(t, r->model.state, r->model.param) : VQ_OK;
+	vq_status s = start(r, t, b, from);
 	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r->n_train, r->n_val, r->n_test, vq_seconds() - started);
 	catch_interrupt();
 	if (s == VQ_OK)
@@ -239,26 +293,33 @@ int main(int argc, char **argv)
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
 	train_run r = {0};
+	checkpoint from = {0};
 	vq_backend *b;
-	char *dir, *made;
-	const char *stream;
+	char *dir, *made = NULL;
+	const char *stream = NULL;
 	vq_cli_parse(&tool, argc, argv, &operands);
-	configure(&r.model.config);
+	if (resume && force)
+		vq_misuse("--resume and --force exclude each other");
+	configure(&r.model.config, NULL);
 	if (vq_backend_open(&b, device[vq_cli.device], vq_cli.threads) < 0 ||
-	    !(dir = vq_strdup(run_path ? run_path : *r.model.config.save_directory ? r.model.config.save_directory : "run")) ||
-	    find_stream(&r.model.config, operands.n ? operands.v[0] : NULL, &made, &stream) < 0)
+	    !(dir = vq_strdup(run_path ? run_path : *r.model.config.save_directory ? r.model.config.save_directory : "run")))
 		vq_die(NULL);
 	for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; )
 		dir[--n] = 0;
-	vq_status s = prepare(&r, stream, dir);
+	vq_status s = resume ? resume_config(&from, dir, &r.model.config) : VQ_OK;
 	if (s == VQ_OK)
-		s = train(&r, b, started);
+		s = find_stream(&r.model.config, operands.n ? operands.v[0] : NULL, &made, &stream);
+	if (s == VQ_OK)
+		s = prepare(&r, &from, stream, dir);
+	if (s == VQ_OK)
+		s = train(&r, b, &from, started);
 	if (s < 0)
 		vq_error("%s%s", vq_message(), r.saved ? "; the best model so far is kept" : "");
 	else
 		summary(&r);
 	b->close(b);
 	train_run_free(&r);
+	checkpoint_close(&from);
 	free(dir);
 	free(made);
 	return vq_cli_end(s < 0 ? 1 : interrupted ? 130 : 0);

@@ -18,7 +18,7 @@ struct vq_store {
 	vq_params params;       /* a copy of the table */
 	float *buf[VQ_BUFS];    /* M, V, GRAD, MEAN only for training */
 	uint64_t version;       /* of the parameters; views are refreshed when theirs is older */
-	uint64_t updates;       /* optimiser steps, for momentum's first */
+	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
 	char *arena;            /* shared by the plans */
 	size_t arena_bytes;
 };

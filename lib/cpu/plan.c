@@ -78,6 +78,8 @@ static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t c
 	memcpy(s->buf[k] + offset, host, count * sizeof *host);
 	if (k == VQ_BUF_PARAM)
 		s->version++;
+	if (k == VQ_BUF_M)
+		s->updates = 1;
 	return VQ_OK;
 }
 

@@ -174,7 +174,7 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 }
 
 /* Adds a batch's sums to the running losses. */
-static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, sums *l)
+static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_train_sums *l)
 {
 	l->recon += s->scalar[VQ_S_RECON];
 	l->commit += s->scalar[VQ_S_COMMIT];
@@ -210,7 +210,7 @@ static void usage_of(const uint64_t *counts, int n, vq_losses *l)
 	l->perplexity = total > 0 ? exp(h) : 0;
 }
 
-static void means(vq_trainer *t, const sums *s, vq_losses *l)
+static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 {
 	l->recon = s->recon / ((double)s->pixels * t->info.channels);
 	l->commit = s->commit / (s->positions * t->info.level[0].dim);
@@ -259,7 +259,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	vq_sampler s;
 	vq_batch *b = t->batches;
 	quality q = {0};
-	sums sum = {0};
+	vq_train_sums sum = {0};
 	uint64_t *counts = vq_calloc((size_t)t->info.level[0].size, sizeof *counts);
 	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
 	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN };
@@ -375,8 +375,9 @@ static double fraction(const vq_trainer *t)
 	return f;
 }
 
-static vq_status one_step(vq_trainer *t, epoch_state *e)
+static vq_status one_step(vq_trainer *t)
 {
+	vq_train_sums *e = &t->now.sum;
 	const vq_config *c = t->c;
 	double pixels = 0, positions = 0;
 	int parts = 0;
@@ -395,7 +396,7 @@ static vq_status one_step(vq_trainer *t, epoch_state *e)
 			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite%s%s", (long long)t->step, bad < 0 ? "" : ", first in a ",
 				bad < 0 ? "" : vq_op_name(t->train.g.node[bad].op));
 		}
-		add_losses(t, &t->batches[i], &step, &e->sum);
+		add_losses(t, &t->batches[i], &step, e);
 		tally_codes(t, &t->train, &t->batches[i], t->counts);
 	}
 	t->pixels += (uint64_t)pixels;
@@ -410,13 +411,14 @@ static vq_status one_step(vq_trainer *t, epoch_state *e)
 	return VQ_OK;
 }
 
-static bool report_step(vq_trainer *t, const epoch_state *e)
+static bool report_step(vq_trainer *t)
 {
 	vq_losses l = {0};
-	means(t, &e->sum, &l);
+	const vq_train_sums *e = &t->now.sum;
+	means(t, e, &l);
 	usage_of(t->counts, t->info.level[0].size, &l);
-	double s = vq_seconds() - e->began;
-	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->sum.cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
+	double s = vq_seconds() - t->now.began;
+	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
 	return t->o.calls.step && t->o.calls.step(t->o.calls.ctx, &p);
 }
 
@@ -424,14 +426,15 @@ static bool report_step(vq_trainer *t, const epoch_state *e)
 static bool over(vq_trainer *t)
 {
 	t->fraction = fraction(t);
-	return t->stopped || t->fraction >= 1;
+	return t->stopped || t->halted || t->fraction >= 1;
 }
 
-static vq_status end_epoch(vq_trainer *t, epoch_state *e, bool last)
+static vq_status end_epoch(vq_trainer *t, bool last)
 {
-	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .lr = e->lr, .grad_norm = e->steps ? e->norm / e->steps : 0, .revived = e->revived };
+	const vq_train_sums *e = &t->now.sum;
+	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
 	double began = vq_seconds();
-	means(t, &e->sum, &r.train);
+	means(t, e, &r.train);
 	r.train.psnr = r.train.ssim = NAN;
 	usage_of(t->counts, t->info.level[0].size, &r.train);
 	VQ_TRY(validate_mean(t, &r.val));
@@ -449,8 +452,10 @@ static vq_status end_epoch(vq_trainer *t, epoch_state *e, bool last)
 	r.last = last;
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
-	t->closing = vq_seconds() - began;
 	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
+	if (t->o.calls.save)
+		VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, false));
+	t->closing = vq_seconds() - began;
 	return VQ_OK;
 }
 
@@ -460,18 +465,24 @@ vq_status vq_trainer_run(vq_trainer *t)
 		VQ_TRY(trainer_start_codebook(t));
 	t->run_began = vq_seconds();
 	bool done = over(t);
-	while (!done) {
-		epoch_state e = { .began = vq_seconds() };
-		vq_sampler_epoch(&t->sampler);
+	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
+		if (!t->inside) {
+			t->now = (epoch_state){ .began = vq_seconds() };
+			vq_sampler_epoch(&t->sampler);
+			t->inside = true;
+		}
 		while (!vq_sampler_done(&t->sampler) && !done) {
-			VQ_TRY(one_step(t, &e));
-			t->stopped |= report_step(t, &e);
+			VQ_TRY(one_step(t));
+			t->halted |= report_step(t);
+			if (t->o.calls.save)
+				VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, true));
 			done = over(t);
 		}
+		t->inside = false;
 		t->epoch++;
 		t->sampler.at = 0; /* what is behind is counted by the epoch */
 		done = over(t);
-		VQ_TRY(end_epoch(t, &e, done));
+		VQ_TRY(end_epoch(t, done));
 		done |= t->stopped;
 	}
 	return VQ_OK;

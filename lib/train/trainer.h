@@ -51,6 +51,8 @@ typedef struct {
 	vq_status (*epoch)(void *ctx, vq_trainer *t, const vq_epoch *e);
 	/* After every step; true stops the run after it (an epoch with last set is still reported). */
 	bool (*step)(void *ctx, const vq_progress *p);
+	/* After `step`, inside: true, and after `epoch`, inside: false: the moments for vq_trainer_save. NULL: none is wanted. */
+	vq_status (*save)(void *ctx, vq_trainer *t, bool inside);
 } vq_train_calls;
 
 typedef struct {

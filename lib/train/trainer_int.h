@@ -3,10 +3,10 @@
 #define VQ_TRAINER_INT_H
 
 #include "lib/train/batch.h"
+#include "lib/train/state.h"
 
 typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; } train_plan;
-typedef struct { double recon, commit, positions; uint64_t pixels, cells; } sums;
-typedef struct { sums sum; double norm, lr, began; int64_t steps, revived; } epoch_state;
+typedef struct { vq_train_sums sum; double began; } epoch_state; /* began: less what it took before it was resumed */
 
 struct vq_trainer {
 	vq_trainer_options o;
@@ -24,12 +24,16 @@ struct vq_trainer {
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch */
 	uint64_t *counts;       /* codes of this epoch */
+	epoch_state now;        /* this epoch so far */
 	int64_t step, epoch;
 	uint64_t pixels;
 	double fraction, closing, best;
 	double run_began, val_pixels; /* true pixels of the validation cells */
 	int stale;              /* epochs since the best */
-	bool started_codebook, stopped;
+	bool started_codebook;
+	bool inside;            /* within an epoch */
+	bool stopped;           /* early stopping: the run is over */
+	bool halted;            /* a callback said so: it may be resumed */
 };
 
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);

@@ -1,0 +1,228 @@
+# vq-train --resume: a run that was killed ends as one that was not, and checkpoints that do not fit are refused.
+load helpers
+
+tiny=(--set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 --set pixels_per_step=8192 --threads 1 -q)
+often=("${tiny[@]}" --steps 60 --save-every 0.001) # a checkpoint a step
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return 1
+    vq-synth -n 40 --max-size 40 | vq-normalize | vq-pad >cells.vqt
+    local from=${EPOCHREALTIME/./}
+    vq-train "${often[@]}" -o whole cells.vqt
+    echo $((${EPOCHREALTIME/./} - from)) >took # us
+}
+setup() {
+    enter_tmp
+    ln -s "$BATS_FILE_TMPDIR"/{cells.vqt,whole} .
+}
+teardown() { umount disk 2>/dev/null || true; }
+
+without_time() { sed 's/"seconds":[^,]*,//' "$1"; }
+# Two runs ended alike.
+alike() {
+    cmp "$1/model.safetensors" "$2/model.safetensors" && cmp <(without_time "$1/history.jsonl") <(without_time "$2/history.jsonl") &&
+        cmp "$1/config.json" "$2/config.json" && cmp "$1/split.csv" "$2/split.csv" && diff <(cd "$1" && ls . samples) <(cd "$2" && ls . samples)
+}
+start() { env --default-signal=INT,TERM "$@" >.stdout 2>.stderr 3>&- & pid=$!; }
+ended() { status=0; wait "$pid" 2>/dev/null || status=$?; }
+wait_for() { for _ in $(seq 400); do [ -s "$1" ] && return 0; sleep 0.01; done; echo "no $1"; return 1; }
+step_of() { json <(vq-info --json "$1/last.ckpt") metadata.progress | grep -o '"step":[0-9]*' | cut -d : -f 2; }
+# A tensor's bytes are found by its name; here the header's text is changed in place, length kept.
+edit() { LC_ALL=C sed -i "s/$2/$3/" "$1"; }
+
+# Any -9 may come before the first checkpoint: then the run is begun again.
+go_on() {
+    local more=(--resume)
+    [ -e run/last.ckpt ] || { rm -rf run; more=(); }
+    vq-train "${often[@]}" -o run "${more[@]}" cells.vqt
+}
+
+@test "killed at any moment, resumed: the same model and history" {
+    local n=5 took i wait inside=0
+    [ "${VQ_LONG:-}" != 1 ] || n=50
+    took=$(cat "$BATS_FILE_TMPDIR/took")
+    for i in $(seq $n); do
+        rm -rf run
+        wait=$((took * (i - 1) * 6 / 10 / n + RANDOM % 10000)) # counted from the first checkpoint, but for the first time
+        start vq-train "${often[@]}" -o run cells.vqt
+        [ $i = 1 ] || wait_for run/last.ckpt
+        sleep "$(awk "BEGIN { print $wait / 1e6 }")"
+        kill -9 "$pid" 2>/dev/null || true
+        ended
+        if [ -e run/last.ckpt ] && [ "$(step_of run)" -lt 60 ]; then inside=$((inside + 1)); fi
+        go_on || { echo "killed after $wait us of $took"; return 1; }
+        alike whole run || { echo "killed after $wait us of $took"; return 1; }
+    done
+    echo "$inside of $n were killed between the first checkpoint and the end"
+    [ $inside -gt 0 ]
+}
+
+@test "killed while the checkpoint is being written: the one before it is whole" {
+    # Once there is a best model the checkpoint is larger: here it outgrows a limit on the size of files, and the signal ends the process.
+    ok vq-train "${tiny[@]}" --steps 1 -o one cells.vqt
+    local size=$(($(stat -c %s one/last.ckpt) / 1024 - 20))
+    start bash -c "ulimit -c 0; ulimit -f $size"'; exec "$@"' - vq-train "${often[@]}" -o run cells.vqt
+    ended
+    same "$status" $((128 + $(kill -l XFSZ)))
+    [ -n "$(ls run/last.ckpt.*.tmp)" ]
+    [ "$(step_of run)" -gt 1 ]
+    [ "$(wc -l <run/history.jsonl)" = 1 ] # of an epoch that the checkpoint does not know
+    ok vq-train "${often[@]}" -o run --resume cells.vqt
+    alike whole run # nothing unfinished is left either
+}
+
+@test "killed again and again, and through a pipe" {
+    for i in 1 2 3; do
+        [ "$i" = 1 ] || more=(--resume)
+        start vq-train "${often[@]}" -o run "${more[@]}" cells.vqt
+        sleep "$(awk "BEGIN { print $(cat "$BATS_FILE_TMPDIR/took") / 4e6 }")"
+        kill -9 "$pid" 2>/dev/null || true
+        ended
+        wait_for run/last.ckpt
+    done
+    ok bash -c 'cat cells.vqt | vq-train "$@"' - "${often[@]}" -o run --resume
+    alike whole run
+    # one more time there is nothing left to do
+    ok vq-train "${often[@]}" -o run --resume cells.vqt
+    alike whole run
+}
+
+@test "without the options, the checkpoint's hold; little memory; epochs" {
+    local opts=("${tiny[@]}" --set optimizer=sgd --set weight_average=0.9 --set learning_rate=0.01 --set save_samples_every=2 --epochs 9)
+    ok vq-train "${opts[@]}" -o all cells.vqt
+    start vq-train "${opts[@]}" -o part cells.vqt
+    wait_for part/last.ckpt
+    kill -9 "$pid" 2>/dev/null || true
+    ended
+    ok vq-train --threads 1 -q --memory 0 --resume -o part cells.vqt
+    alike all part
+}
+
+@test "--val and -c are given again" {
+    vq-synth -n 8 --channels 4 --max-size 30 --seed 5 --fields f --field-size 256
+    vq-crop -q --load-data <(sed 's/Simulated,/Other,/' f/load_data.csv) --path-root f | vq-normalize | vq-pad >val.vqt
+    local opts=(-c "$ROOT/configs/cells.json" "${tiny[@]}" --steps 20 --save-every 0.001 --val val.vqt)
+    ok vq-train "${opts[@]}" -o all cells.vqt
+    start vq-train "${opts[@]}" -o run cells.vqt
+    wait_for run/last.ckpt
+    kill -9 "$pid" 2>/dev/null || true
+    ended
+    fails 1 vq-train -q --resume -o run cells.vqt
+    same "$err" "vq-train: run/last.ckpt: of other cells: not these 40, in this order, so divided and normalised"
+    ok vq-train "${opts[@]}" --resume -o run cells.vqt
+    alike all run
+}
+
+@test "after SIGINT, the epoch is taken up where it was" {
+    local opts=("${tiny[@]}" --set pixels_per_step=2048 --epochs 8)
+    ok vq-train "${opts[@]}" -o all cells.vqt
+    start vq-train "${opts[@]}" -o run cells.vqt
+    wait_for run/history.jsonl
+    kill -INT "$pid"
+    ended
+    same "$status" 130
+    [ "$(wc -l <run/history.jsonl)" -lt 8 ]
+    ok vq-train "${opts[@]}" -o run --resume cells.vqt
+    alike all run
+}
+
+@test "what vq-info says of a checkpoint" {
+    ok vq-info --json whole/last.ckpt
+    same "$(json .stdout kind)" checkpoint
+    same "$(json .stdout version)" 1
+    has "$(json .stdout metadata.progress)" '"step":60,'
+    ok vq-info whole/last.ckpt
+    has "$out" "whole/last.ckpt: checkpoint, 10 tensors, "
+}
+
+@test "no checkpoint, and misuse" {
+    fails 1 vq-train --resume -o none cells.vqt
+    same "$err" "vq-train: none/last.ckpt: there is no checkpoint to resume from"
+    [ ! -e none ]
+    fails 2 vq-train --resume --force -o whole cells.vqt
+    same "$err" "vq-train: --resume and --force exclude each other"
+    fails 1 vq-train "${often[@]}" -o whole cells.vqt
+    same "$err" "vq-train: whole: holds a model already (model.safetensors): --resume goes on from its checkpoint, --force starts anew"
+}
+
+@test "of another configuration" {
+    cp -rL whole run
+    fails 1 vq-train "${often[@]}" --set learning_rate=0.5 -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: of another configuration: its learning_rate is 0.002, not 0.5"
+    fails 1 vq-train -q --steps 61 -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: of another configuration: its max_steps is 60, not 61"
+    fails 1 vq-train -q -c "$ROOT/configs/cells.json" -o run --resume cells.vqt
+    has "$err" "vq-train: run/last.ckpt: of another configuration: its "
+    fails 1 vq-train -q --seed 1 -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: of another configuration: its seed is 0, not 1"
+    diff -r run whole/
+}
+
+@test "of other cells" {
+    cp -rL whole run
+    vq-synth -n 40 --max-size 40 --channels 2 | vq-normalize | vq-pad >two.vqt
+    fails 1 vq-train -q -o run --resume two.vqt
+    same "$err" "vq-train: run/last.ckpt: of a model for 4 channels, and the cells have 2"
+    vq-synth -n 40 --max-size 40 --seed 1 | vq-normalize | vq-pad >other.vqt   # the same ids, other pixels
+    vq-synth -n 39 --max-size 40 | vq-normalize | vq-pad >fewer.vqt
+    vq-synth -n 40 --max-size 40 | vq-normalize --zscore | vq-pad >otherwise.vqt
+    vq-batch --bucket-by size --pixels 65536 <cells.vqt >order.vqt 2>/dev/null || vq-batch cells.vqt >order.vqt
+    for f in other fewer otherwise order; do
+        fails 1 vq-train -q -o run --resume $f.vqt
+        has "$err" "vq-train: run/last.ckpt: of other cells: not these "
+    done
+    cut -d , -f 1,3 whole/split.csv | sed '2s/,.*/,test/' >s.csv # another split
+    fails 1 vq-train -q -o run --resume --split s.csv cells.vqt
+    has "$err" "vq-train: run/last.ckpt: of other cells: not these "
+    diff -r run whole/
+}
+
+@test "other versions, other files, and files that are cut off" {
+    mkdir run
+    cp whole/last.ckpt run
+    edit run/last.ckpt '"version":"1"' '"version":"2"'
+    fails 1 vq-train -q -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: a checkpoint of version 2; this vq reads version 1"
+    cp whole/model.safetensors run/last.ckpt
+    fails 1 vq-train -q -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: not a checkpoint of vq-train"
+    for cut in 0 5 300 100000; do
+        head -c $cut whole/last.ckpt >run/last.ckpt
+        fails 1 vq-train -q -o run --resume cells.vqt
+        has "$err" "vq-train: run/last.ckpt: "
+    done
+    same "$err" "vq-train: run/last.ckpt: tensor m: its data ends at byte 131408, the file's at 100000"
+    cp whole/last.ckpt run
+    edit run/last.ckpt 'progress\(.*\)\\"at\\":' 'progress\1\\"to\\":'
+    fails 1 vq-train -q -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: its metadata lacks the number \"at\""
+    cp whole/last.ckpt run
+    edit run/last.ckpt '"order":{' '"0rder":{'
+    fails 1 vq-train -q -o run --resume cells.vqt
+    same "$err" "vq-train: run/last.ckpt: tensor order: it is not there"
+    same "$(ls run)" "config.json
+last.ckpt
+split.csv"
+}
+
+@test "other threads: a warning" {
+    cp -rL whole run
+    ok vq-train --threads 2 -o run --resume cells.vqt
+    has "$err" 'vq-train: warning: run/last.ckpt: begun with {"threads":1,'
+}
+
+@test "a disk that fills up during training: the run stops, the last checkpoint is whole, and goes on" {
+    ok vq-train "${tiny[@]}" --steps 1 -o one cells.vqt
+    local size=$(($(stat -c %s one/last.ckpt) / 1024 - 20))
+    fails 1 bash -c "ulimit -f $size"'; trap "" XFSZ; exec "$@"' - vq-train "${often[@]}" -o run cells.vqt
+    same "$err" "vq-train: run/last.ckpt: File too large; the best model so far is kept"
+    same "$(ls run)" "config.json
+history.jsonl
+last.ckpt
+model.safetensors
+split.csv"
+    ok vq-info run/last.ckpt
+    [ "$(step_of run)" -gt 1 ]
+    ok vq-train "${often[@]}" -o run --resume cells.vqt
+    alike whole run
+}
