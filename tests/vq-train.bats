@@ -399,8 +399,6 @@ split.csv"
 }
 
 @test "this version says what it cannot train" {
-    fails 1 vq-train -c "$ROOT/configs/improved.json" -o run cells.vqt
-    same "$err" 'vq-train: model "improved" is not in this version; "codes" is'
     fails 1 vq-train --set use_perceptual_loss=true -o run cells.vqt
     same "$err" "vq-train: the perceptual loss is not in this version: use_perceptual_loss must be false"
     [ ! -e run ]

@@ -71,10 +71,13 @@ void vq_cell_drop(vq_cell *c)
 	*c = (vq_cell){0};
 }
 
-static vq_status extent(const vq_tensor *t, vq_window w, int multiple, vq_tensor *out, vq_pad_plan *place)
+vq_extent_rule vq_extent_of(const vq_model_info *info) { return (vq_extent_rule){ info->multiple, info->min, info->power_of_two, info->pad_zero }; }
+
+static vq_status extent(const vq_tensor *t, vq_window w, vq_extent_rule rule, vq_tensor *out, vq_pad_plan *place)
 {
 	vq_tensor padded;
-	VQ_TRY(vq_pad_extent(t, w, multiple, &padded, place));
+	VQ_TRY(vq_pad_make_plan(place, w.h, w.w, rule.power_of_two ? 0 : rule.multiple, rule.min));
+	VQ_TRY(vq_pad_apply(t, w, place, rule.zero ? VQ_PAD_ZERO : VQ_PAD_REFLECT, &padded));
 	if (t->dtype == VQ_F32) {
 		*out = padded;
 		return VQ_OK;
@@ -105,7 +108,7 @@ static vq_status check_finite(const vqt_record *rec, const vq_tensor *t)
 	return VQ_OK;
 }
 
-vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool want_mask, vq_cell *cell)
+vq_status vq_cell_make(const vqt_record *rec, int channels, vq_extent_rule rule, bool want_mask, vq_cell *cell)
 {
 	vq_tensor *image, *mask, out;
 	vq_geom g;
@@ -118,7 +121,7 @@ vq_status vq_cell_make(const vqt_record *rec, int channels, int multiple, bool w
 	if (image->shape[0] != channels)
 		return vq_fail(VQ_EINVAL, "record %s: it has %lld channel%s, the model %d", rec->id, (long long)image->shape[0], image->shape[0] == 1 ? "" : "s", channels);
 	vq_window w = { g.top, g.left, g.h, g.w };
-	if ((s = extent(image, w, multiple, &out, &place)) < 0)
+	if ((s = extent(image, w, rule, &out, &place)) < 0)
 		return vq_context(s, "record %s", rec->id);
 	s = check_finite(rec, &out);
 	if (s == VQ_OK && want_mask && mask)

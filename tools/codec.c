@@ -101,10 +101,50 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 	return VQ_OK;
 }
 
+/* Code positions along a side. */
+static int positions(int side, int stride) { return stride ? side / stride : 1; }
+
+/* A feature map on the plan's canvas to [C,h,w] of the extent, or back. */
+static void copy_map(float *canvas, int row, float *map, int channels, int h, int w, bool back)
+{
+	for (int k = 0; k < channels; k++)
+		for (int y = 0; y < h; y++)
+			for (int x = 0; x < w; x++) {
+				float *a = &canvas[((size_t)y * (size_t)row + (size_t)x) * (size_t)channels + (size_t)k], *b = &map[((size_t)k * (size_t)h + (size_t)y) * (size_t)w + (size_t)x];
+				if (back)
+					*a = *b;
+				else
+					*b = *a;
+			}
+}
+
+static vq_status get_skips(const codec *c, const worker *w, const slot *s, cell_codes *o)
+{
+	for (int i = 0; i < c->m->info.skips; i++) {
+		int by = c->m->info.skip[i].stride, ch = c->m->info.skip[i].channels, h = o->extent_h / by, wd = o->extent_w / by;
+		if (!(o->skip[i] = vq_malloc(sizeof *o->skip[i] * (size_t)ch * (size_t)h * (size_t)wd)))
+			return VQ_ENOMEM;
+		copy_map(w->b->plan_host(s->plan, s->io.skip[i]), s->w / by, o->skip[i], ch, h, wd, false);
+	}
+	return VQ_OK;
+}
+
+static void put_skips(const codec *c, const worker *w, const slot *s, const cell_codes *in)
+{
+	for (int i = 0; i < c->m->info.skips; i++) {
+		int by = c->m->info.skip[i].stride;
+		float *to = w->b->plan_host(s->plan, s->io.skip[i]);
+		memset(to, 0, s->g.v[s->io.skip[i]].bytes);
+		copy_map(to, s->w / by, in->skip[i], c->m->info.skip[i].channels, in->extent_h / by, in->extent_w / by, true);
+	}
+}
+
 void cell_codes_free(cell_codes *c)
 {
 	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
 		free(c->codes[l]);
+	for (int l = 0; l < VQ_LEVELS_MAX; l++)
+		free(c->skip[l]);
 	free(c->mean);
 	free(c->std);
 	free(c->histogram);
@@ -113,6 +153,8 @@ void cell_codes_free(cell_codes *c)
 
 bool codec_own(const vq_cell *c, int stride, int y, int x)
 {
+	if (!stride)
+		return true;
 	for (int i = y * stride; i < (y + 1) * stride; i++)
 		for (int j = x * stride; j < (x + 1) * stride; j++)
 			if (c->mask ? c->mask[(size_t)i * (size_t)c->w + (size_t)j] == 1 :
@@ -138,7 +180,7 @@ static vq_status describe(const codec *c, const slot *s, const worker *w, const 
 		for (int x = 0; x < o->w; x++) {
 			if (!codec_own(cell, stride, y, x))
 				continue;
-			const float *v = z + ((size_t)y * (size_t)(s->w / stride) + (size_t)x) * (size_t)d;
+			const float *v = z + ((size_t)y * (size_t)positions(s->w, stride) + (size_t)x) * (size_t)d;
 			for (int k = 0; k < d; k++) {
 				sum[k] += (double)v[k];
 				sum[d + k] += (double)v[k] * (double)v[k];
@@ -160,7 +202,8 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 	worker *w = &c->w[worker_at];
 	slot *s;
 	int channels = c->m->channels, stride = c->m->info.stride;
-	*o = (cell_codes){ .h = cell->h / stride, .w = cell->w / stride };
+	*o = (cell_codes){ .h = positions(cell->h, stride), .w = positions(cell->w, stride), .extent_h = cell->h, .extent_w = cell->w,
+		.valid = { 0, cell->top, cell->left, cell->th, cell->tw } };
 	VQ_TRY(plan_for(c, w, cell->h, cell->w, &s));
 	float *in = w->b->plan_host(s->plan, s->io.input);
 	memset(in, 0, sizeof *in * (size_t)s->h * (size_t)s->w * (size_t)channels);
@@ -176,8 +219,9 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 		if (!(o->codes[l] = vq_malloc(sizeof(int32_t) * (size_t)o->h * (size_t)o->w)))
 			return VQ_ENOMEM;
 		for (int y = 0; y < o->h; y++)
-			memcpy(o->codes[l] + (size_t)y * (size_t)o->w, codes + (size_t)y * (size_t)(s->w / stride), sizeof *codes * (size_t)o->w);
+			memcpy(o->codes[l] + (size_t)y * (size_t)o->w, codes + (size_t)y * (size_t)positions(s->w, stride), sizeof *codes * (size_t)o->w);
 	}
+	VQ_TRY(get_skips(c, w, s, o));
 	return features ? describe(c, s, w, cell, o) : VQ_OK;
 }
 
@@ -185,17 +229,18 @@ vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pi
 {
 	worker *w = &c->w[worker_at];
 	slot *s;
-	int channels = c->m->channels, stride = c->m->info.stride, h = in->h * stride, wd = in->w * stride;
+	int channels = c->m->channels, stride = c->m->info.stride, h = in->extent_h, wd = in->extent_w;
 	*pixels = NULL;
 	VQ_TRY(plan_for(c, w, h, wd, &s));
 	for (int l = 0; l < c->m->info.levels; l++) {
 		int32_t *codes = w->b->plan_host(s->plan, s->io.codes[l]);
-		int row = s->w / stride;
-		memset(codes, 0xff, sizeof *codes * (size_t)(s->h / stride) * (size_t)row);
+		int row = positions(s->w, stride);
+		memset(codes, 0xff, sizeof *codes * (size_t)positions(s->h, stride) * (size_t)row);
 		for (int y = 0; y < in->h; y++)
 			memcpy(codes + (size_t)y * (size_t)row, in->codes[l] + (size_t)y * (size_t)in->w, sizeof *codes * (size_t)in->w);
 	}
-	vq_place at = { { 0, 0, 0, h, wd }, { 0, 0, 0, h, wd } };
+	put_skips(c, w, s, in);
+	vq_place at = { { 0, 0, 0, h, wd }, in->valid };
 	vq_step step = { .items = 1, .places = &at };
 	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
 	const float *out = w->b->plan_host(s->plan, s->io.output);

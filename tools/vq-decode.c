@@ -1,7 +1,9 @@
 /* vq-decode: code records -> sample records of true size. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/image/pad.h"
 #include "tools/cells.h"
 #include "tools/calm.h"
 #include "tools/cli.h"
@@ -35,17 +37,23 @@ static int next(void *ctx, vqt_record *rec) { return vqt_next(((decoder *)ctx)->
 /* Codes of every level, as i32. */
 static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k)
 {
+	bool one = d->model.info.stride == 0;
 	for (int l = 0; l < d->model.info.levels; l++) {
 		const vq_code_level *level = &d->model.info.level[l];
+		int64_t h, w;
 		vq_tensor *t = vqt_get(in, level->name);
-		if (!t || t->ndim != 2 || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
-			return vq_fail(VQ_EINVAL, "no grid of codes \"%s\"", level->name);
-		if (l && (t->shape[0] != k->h || t->shape[1] != k->w))
+		if (!t || t->ndim != (one ? 1 : 2) || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
+			return vq_fail(VQ_EINVAL, "no %s \"%s\"", one ? "code of the whole cell" : "grid of codes", level->name);
+		if (one && t->shape[0] != 1)
+			return vq_fail(VQ_EINVAL, "%lld codes in \"%s\", not one", (long long)t->shape[0], level->name);
+		h = t->shape[0];
+		w = one ? 1 : t->shape[1];
+		if (l && (h != k->h || w != k->w))
 			return vq_fail(VQ_EINVAL, "\"%s\" has another grid than \"%s\"", level->name, d->model.info.level[0].name);
-		if (t->shape[0] < 1 || t->shape[1] < 1 || t->shape[0] > 1 << 15 || t->shape[1] > 1 << 15)
-			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)t->shape[0], (long long)t->shape[1]);
-		k->h = (int)t->shape[0];
-		k->w = (int)t->shape[1];
+		if (h < 1 || w < 1 || h > 1 << 15 || w > 1 << 15)
+			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)h, (long long)w);
+		k->h = (int)h;
+		k->w = (int)w;
 		size_t n = (size_t)k->h * (size_t)k->w;
 		if (!(k->codes[l] = vq_malloc(n * sizeof *k->codes[l])))
 			return VQ_ENOMEM;
@@ -58,18 +66,50 @@ static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *
 	return VQ_OK;
 }
 
-/* Where the true pixels are in the extent, which the grid of codes must fit. */
-static vq_status read_place(const decoder *d, const vqt_record *in, const cell_codes *k, vq_geom *g)
+/* The extent and where the true pixels are in it: of a grid of codes, which it must fit; of one code a cell, what the model's rule makes of
+ * the true size. */
+static vq_status read_place(const decoder *d, const vqt_record *in, cell_codes *k, vq_geom *g)
 {
-	int64_t stride = d->model.info.stride;
-	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, k->h * stride, k->w * stride } };
-	return vq_geom_get(in->meta, &whole, g);
+	const vq_model_info *info = &d->model.info;
+	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, (int64_t)k->h * info->stride, (int64_t)k->w * info->stride } };
+	VQ_TRY(vq_geom_get(in->meta, info->stride ? &whole : NULL, g));
+	if (!info->stride) {
+		vq_pad_plan p;
+		VQ_TRY(vq_pad_make_plan(&p, g->h, g->w, info->power_of_two ? 0 : info->multiple, info->min));
+		if (p.top != g->top || p.left != g->left || p.H != g->h + g->top + g->bottom || p.W != g->w + g->left + g->right)
+			return vq_fail(VQ_EINVAL, "a cell of %lld x %lld is not padded to %lld x %lld, as the model pads it", (long long)g->h, (long long)g->w, (long long)p.H, (long long)p.W);
+		whole.shape[1] = p.H;
+		whole.shape[2] = p.W;
+	}
+	k->extent_h = (int)whole.shape[1];
+	k->extent_w = (int)whole.shape[2];
+	k->valid = (vq_rect){ 0, (int32_t)g->top, (int32_t)g->left, (int32_t)g->h, (int32_t)g->w };
+	return VQ_OK;
+}
+
+/* The feature maps beside the codes. */
+static vq_status read_skips(const decoder *d, const vqt_record *in, cell_codes *k)
+{
+	const vq_model_info *info = &d->model.info;
+	for (int i = 0; i < info->skips; i++) {
+		int64_t c = info->skip[i].channels, h = k->extent_h / info->skip[i].stride, w = k->extent_w / info->skip[i].stride;
+		char name[16];
+		snprintf(name, sizeof name, "skip.%d", i);
+		vq_tensor *t = vqt_get(in, name);
+		if (!t || t->dtype != VQ_F32 || t->ndim != 3 || t->shape[0] != c || t->shape[1] != h || t->shape[2] != w)
+			return vq_fail(VQ_EINVAL, "no feature map \"%s\" of %lld x %lld x %lld, which the decoder needs", name, (long long)c, (long long)h, (long long)w);
+		size_t bytes = sizeof(float) * (size_t)(c * h * w);
+		if (!(k->skip[i] = vq_malloc(bytes)))
+			return VQ_ENOMEM;
+		memcpy(k->skip[i], t->data, bytes);
+	}
+	return VQ_OK;
 }
 
 /* The true pixels of the extent. */
 static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const vq_geom *at, const float *pixels, vqt_record *out)
 {
-	int64_t stride = d->model.info.stride, h = k->h * stride, w = k->w * stride, c = d->model.channels;
+	int64_t h = k->extent_h, w = k->extent_w, c = d->model.channels;
 	vq_geom g = *at;
 	vq_tensor image;
 	VQ_TRY(vq_tensor_make(&image, VQ_F32, 3, (int64_t[]){ c, g.h, g.w }));
@@ -104,6 +144,8 @@ static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record
 	vq_status s = read_codes(d, in, &k);
 	if (s == VQ_OK)
 		s = read_place(d, in, &k, &g);
+	if (s == VQ_OK)
+		s = read_skips(d, in, &k);
 	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
 		s = true_size(d, in, &k, &g, pixels, out);
 	cell_codes_free(&k);

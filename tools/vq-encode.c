@@ -1,4 +1,5 @@
 /* vq-encode: samples or batches -> one code record a cell. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,10 +77,11 @@ static int next(void *ctx, vqt_record *rec)
 	return got;
 }
 
-static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int h, int w)
+/* A grid of codes is [h,w], one code a cell is [1]. */
+static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int h, int w, bool one)
 {
 	vq_tensor t;
-	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, 2, (int64_t[]){ h, w }));
+	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, one ? 1 : 2, (int64_t[]){ h, w }));
 	for (size_t i = 0; i < (size_t)h * (size_t)w; i++)
 		if (t.dtype == VQ_U16)
 			((uint16_t *)t.data)[i] = (uint16_t)codes[i];
@@ -104,10 +106,25 @@ static vq_status set_histogram(vqt_record *out, const int32_t *v, int n)
 	return vqt_set(out, "histogram", &t);
 }
 
+/* The feature maps that the decoder needs: skip.0, ... [C,h,w]. */
+static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cell_codes *k)
+{
+	for (int i = 0; i < info->skips; i++) {
+		int64_t shape[3] = { info->skip[i].channels, k->extent_h / info->skip[i].stride, k->extent_w / info->skip[i].stride };
+		char name[16];
+		vq_tensor t;
+		snprintf(name, sizeof name, "skip.%d", i);
+		VQ_TRY(vq_tensor_make(&t, VQ_F32, 3, shape));
+		memcpy(t.data, k->skip[i], sizeof(float) * (size_t)(shape[0] * shape[1] * shape[2]));
+		VQ_TRY(vqt_set(out, name, &t));
+	}
+	return VQ_OK;
+}
+
 static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
 {
 	vq_geom g = { .h = c->th, .w = c->tw, .top = c->top, .left = c->left, .bottom = c->h - c->top - c->th, .right = c->w - c->left - c->tw };
-	strcpy(g.mode, "reflect");
+	strcpy(g.mode, e->model.info.pad_zero ? "zero" : "reflect");
 	VQ_TRY(vqt_record_make(out, in->id));
 	cJSON_Delete(out->meta);
 	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
@@ -115,7 +132,8 @@ static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, 
 	VQ_TRY(vq_geom_set(out->meta, &g));
 	VQ_TRY(vq_json_set(out->meta, "extent", vq_json_doubles((double[]){ c->h, c->w }, 2)));
 	for (int l = 0; l < e->model.info.levels; l++)
-		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], k->h, k->w));
+		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], k->h, k->w, e->model.info.stride == 0));
+	VQ_TRY(set_skips(out, &e->model.info, k));
 	if (!features)
 		return VQ_OK;
 	VQ_TRY(set_vector(out, "latent_mean", k->mean, e->model.info.level[0].dim));
@@ -128,7 +146,7 @@ static vq_status encode(encoder *e, int worker, vqt_record *in, vqt_record *out)
 	vq_cell cell;
 	cell_codes k = {0};
 	VQ_TRY(vq_cell_normalize(in, &e->model.norm));
-	VQ_TRY(vq_cell_make(in, e->model.channels, e->model.info.multiple, features, &cell));
+	VQ_TRY(vq_cell_make(in, e->model.channels, vq_extent_of(&e->model.info), features, &cell));
 	vq_status s = codec_encode(e->codec, worker, &cell, features, &k);
 	if (s == VQ_OK)
 		s = fill(e, in, &cell, &k, out);

@@ -174,7 +174,7 @@ static vq_status read_cells(train_run *r, const char *stream)
 	vq_model_info info;
 	VQ_TRY(vq_trainer_check(c));
 	VQ_TRY(vq_model_describe(c, 1, &info));
-	r->cells.multiple = info.multiple;
+	r->cells.rule = vq_extent_of(&info);
 	r->cells.masks = c->content_weighting;
 	r->cells.limit = (uint64_t)memory;
 	VQ_TRY(train_cells_read(&r->cells, stream, r->dir, &raw, c->split_by, NULL));

@@ -37,8 +37,4 @@ vq_status vq_pca_solve(vq_pca *p, int most);
 void vq_pca_project(const vq_pca *p, const float *rows, int64_t n, float *out);
 void vq_pca_free(vq_pca *p);
 
-/* All eigenvalues and eigenvectors of a symmetric matrix a [d][d], which is destroyed. value: [d], falling; vector: [d][d], the i-th
- * row a unit vector of the i-th value, signs as above. VQ_EINVAL: an element is not finite. */
-vq_status vq_eigen(double *a, int d, double *value, double *vector);
-
 #endif

@@ -14,7 +14,29 @@ typedef struct {
 	vq_act act;
 } vq_family;
 
+/* What every convolution of the reference document's models is: without a bias, normalised, then + res (or -1), then activated. */
+int vq_part_norm(vq_family *f, int x, const char *name, int res);
+int vq_part_down(vq_family *f, int x, const char *name, int out, int k, int s, int p); /* NAME.conv, NAME.bn */
+int vq_part_up(vq_family *f, int x, const char *name, int out);                        /* NAME.deconv, NAME.bn; twice the size */
+/* One vector a cell from its features, and features [side,side,c] from the quantised vector, by linear layers in f32; drops: after how many
+ * of them dropout stands. */
+int vq_part_to_code(vq_family *f, int x, int drops);
+int vq_part_from_code(vq_family *f, int q, int c, int drops);
+/* The value that DECODE starts from, or what TRAIN and EVAL quantise z to; io gets codes and z. -1 where ENCODE ends. */
+int vq_part_quantize(vq_family *f, int z);
+int vq_part_codes(vq_family *f, int n, int h, int w, int grid);
+/* DECODE: grid 0 and its halves, as the convolutions of the encoder would have made them; grid[i] is 1/2^i. */
+void vq_part_grids(vq_family *f, vq_canvas v, int levels, int *grid);
+/* The output, and its loss unless it is DECODE's. */
+void vq_part_output(vq_family *f, int y, vq_canvas v);
+const char *vq_numbered(char buf[32], const char *part, int i);
+void vq_describe_book(const vq_config *c, vq_model_info *info);
+
 vq_status vq_codes_describe(const vq_config *c, vq_model_info *info);
 void vq_codes_build(vq_family *f, vq_canvas canvas);
+vq_status vq_improved_describe(const vq_config *c, vq_model_info *info);
+void vq_improved_build(vq_family *f, vq_canvas canvas);
+vq_status vq_original_describe(const vq_config *c, vq_model_info *info);
+void vq_original_build(vq_family *f, vq_canvas canvas);
 
 #endif

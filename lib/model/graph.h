@@ -49,7 +49,16 @@ int vq_layer_dropout(vq_builder *b, int x, float p);
 int vq_layer_cast(vq_builder *b, int x, vq_dtype t);
 
 /* Quantises z (f32). Returns q in the compute type; *codes gets the codes' value. */
-typedef struct { int size; float beta, decay, eps; bool ema; const char *name; int scalar; int scale; bool straight_through, f32_out; } vq_quant_spec;
+typedef struct {
+	int size;
+	float beta, decay, eps;
+	bool ema;
+	const char *name;
+	int scalar, scale;
+	bool straight_through, f32_out;
+	vq_init init;           /* of the rows: UNIFORM or NORMAL of init_a; else NORMAL of 1 */
+	float init_a;
+} vq_quant_spec;
 int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec spec, int *codes);
 
 /* The decoder's side of it: rows of the codebook of the same spec, from codes. */

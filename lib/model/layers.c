@@ -245,6 +245,13 @@ int vq_layer_attention(vq_builder *b, int x, const char *name, int inner)
 	return y;
 }
 
+static int codebook(vq_builder *b, vq_quant_spec s, int64_t dim)
+{
+	char buf[64];
+	bool given = s.init == VQ_INIT_UNIFORM || s.init == VQ_INIT_NORMAL;
+	return vq_value_param(b, join(buf, s.name, "codebook"), !s.ema, given ? s.init : VQ_INIT_NORMAL, given ? s.init_a : 1, 2, (int64_t[]){ s.size, dim });
+}
+
 int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec s, int *codes)
 {
 	if (b->status < 0)
@@ -252,7 +259,7 @@ int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec s, int *codes)
 	char buf[64];
 	vq_value zv = val(b, z);
 	int64_t shape[2] = { s.size, zv.c };
-	int book = vq_value_param(b, join(buf, s.name, "codebook"), !s.ema, VQ_INIT_NORMAL, 1, 2, shape);
+	int book = codebook(b, s, zv.c);
 	int q = like(b, z, s.f32_out ? VQ_F32 : b->g->compute);
 	*codes = vq_value_new(b, VQ_AT_OUTPUT, VQ_I32, zv.n, zv.h, zv.w, 1, zv.grid);
 	vq_node *n = vq_node_new(b, VQ_OP_QUANTIZE, VQ_FORWARD);
@@ -295,9 +302,8 @@ int vq_layer_lookup(vq_builder *b, int codes, int dim, vq_quant_spec s)
 {
 	if (b->status < 0)
 		return -1;
-	char buf[64];
 	vq_value v = val(b, codes);
-	int book = vq_value_param(b, join(buf, s.name, "codebook"), !s.ema, VQ_INIT_NORMAL, 1, 2, (int64_t[]){ s.size, dim });
+	int book = codebook(b, s, dim);
 	int q = vq_value_new(b, VQ_AT_ARENA, s.f32_out ? VQ_F32 : b->g->compute, v.n, v.h, v.w, dim, v.grid);
 	vq_node *n = vq_node_new(b, VQ_OP_LOOKUP, VQ_FORWARD);
 	if (!n)

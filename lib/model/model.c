@@ -13,7 +13,8 @@ vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *inf
 		return vq_fail(VQ_EINVAL, "a model of %d channels (1 to 16 are possible)", channels);
 	switch (c->model) {
 	case VQ_MODEL_CODES: return vq_codes_describe(c, info);
-	default: return vq_fail(VQ_EUNSUP, "model \"%s\" is not in this version; \"codes\" is", c->model == VQ_MODEL_IMPROVED ? "improved" : "original");
+	case VQ_MODEL_IMPROVED: return vq_improved_describe(c, info);
+	default: return vq_original_describe(c, info);
 	}
 }
 
@@ -34,18 +35,22 @@ static vq_status build(const vq_config *c, int channels, vq_params *params, bool
 {
 	vq_model_info info;
 	VQ_TRY(vq_model_describe(c, channels, &info));
+	if (info.stride == 0 && canvas.items != canvas.n)
+		return vq_fail(VQ_EINVAL, "%d items on %d canvases: with one code a cell each has a canvas of its own", canvas.items, canvas.n);
 	vq_builder b = { .g = g, .params = params, .declare = declare, .training = kind == VQ_GRAPH_TRAIN };
 	vq_family f = { .b = &b, .c = c, .info = &info, .kind = kind, .io = io, .act = act_of(c->activation) };
-	*io = (vq_model_io){ -1, -1, -1, { 0 }, { 0 } };
+	*io = (vq_model_io){ .input = -1, .weight = -1, .output = -1 };
 	for (int i = 0; i < VQ_CODE_LEVELS_MAX; i++)
 		io->codes[i] = io->z[i] = -1;
+	for (int i = 0; i < VQ_LEVELS_MAX; i++)
+		io->skip[i] = -1;
 	g->params = params;
 	g->items_max = canvas.items;
 	g->packed = canvas.packed;
 	g->compute = canvas.compute;
 	g->optimizer = optimizer_of(c);
 	vq_grid_new(&b, (vq_grid){ .parent = -1, .h = canvas.h, .w = canvas.w });
-	vq_codes_build(&f, canvas);
+	(c->model == VQ_MODEL_CODES ? vq_codes_build : c->model == VQ_MODEL_IMPROVED ? vq_improved_build : vq_original_build)(&f, canvas);
 	if (kind == VQ_GRAPH_TRAIN) {
 		vq_build_backward(&b);
 		vq_build_update(&b, VQ_S_NORM);
@@ -86,5 +91,16 @@ void vq_model_init(const vq_params *params, const vq_config *c, uint64_t seed, f
 		for (size_t j = 0; j < q->count; j++)
 			x[j] = q->init == VQ_INIT_ONE ? 1 : q->init == VQ_INIT_UNIFORM ? (float)((2 * vq_rng_uniform(&r) - 1) * (double)q->init_a) :
 			       q->init == VQ_INIT_NORMAL ? (float)(vq_rng_normal(&r) * (double)q->init_a) : 0;
+	}
+	/* a running sum starts as its count of 1 times the row */
+	for (int i = 0; i < params->n; i++) {
+		char name[64];
+		size_t n = strlen(params->p[i].name);
+		if (n < 8 || strcmp(params->p[i].name + n - 8, ".ema_sum"))
+			continue;
+		snprintf(name, sizeof name, "%.*s.codebook", (int)VQ_MIN(n - 8, (size_t)54), params->p[i].name);
+		int book = vq_params_find(params, name);
+		if (book >= 0)
+			memcpy(state + params->p[i].offset, state + params->p[book].offset, sizeof *state * params->p[i].count);
 	}
 }

@@ -24,11 +24,16 @@ typedef struct {
 typedef struct {
 	int channels;
 	int multiple;           /* extents are multiples of this */
-	int stride;             /* input pixels a code position; 0: one code a cell */
+	int stride;             /* input pixels a code position; 0: one code a cell (codes [items,1,1]) */
 	int levels;
 	vq_code_level level[VQ_CODE_LEVELS_MAX];
 	bool packable;          /* several cells may share a canvas */
 	int gap;                /* pixels between two extents on a canvas */
+	int min;                /* the least side of an extent; 0: multiple */
+	bool power_of_two;      /* sides of extents are powers of two (multiples of `multiple` all the same) */
+	bool pad_zero;          /* extents are filled with 0, not reflected */
+	int skips;              /* feature maps that the decoder needs beside the codes */
+	struct { int stride, channels; } skip[VQ_LEVELS_MAX];
 } vq_model_info;
 
 vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *info);
@@ -43,6 +48,7 @@ typedef struct {
 	int output;             /* f32 [n,h,w,c] */
 	int codes[VQ_CODE_LEVELS_MAX]; /* i32 */
 	int z[VQ_CODE_LEVELS_MAX];     /* f32, what is quantised; TRAIN and ENCODE */
+	int skip[VQ_LEVELS_MAX];       /* f32, the feature maps that ENCODE puts out and DECODE takes */
 } vq_model_io;
 
 /* Declares every parameter, in a fixed order (training and inference have the same table). Zero *p first. */

@@ -30,8 +30,7 @@ void vq_sampler_epoch(vq_sampler *s)
 	s->at = 0;
 }
 
-/* Where the true pixels are once the cell was turned. */
-static void turned(const vq_cell *c, int turn, vq_cell *t)
+void vq_cell_turned(const vq_cell *c, int turn, vq_cell *t)
 {
 	*t = *c;
 	if (turn & VQ_FLIP_Y)
@@ -65,7 +64,7 @@ vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_she
 		turn[n] = (uint8_t)(augment ? (int)(vq_rng_u32(&s->rng) & (uint32_t)augment) : 0);
 		vq_cell c;
 		VQ_TRY(calls->size(calls->ctx, cell[n], &c));
-		turned(&c, turn[n], &at[n]);
+		vq_cell_turned(&c, turn[n], &at[n]);
 		size[n] = (vq_size){ at[n].h, at[n].w };
 		if (at[n].h > sheet->h || at[n].w > sheet->w)
 			return vq_fail(VQ_EINVAL, "a cell of %d x %d on canvases of %d x %d", at[n].h, at[n].w, sheet->h, sheet->w);

@@ -14,6 +14,7 @@ typedef struct {
 	uint8_t turn[VQ_PACK_MAX];      /* VQ_FLIP_Y | ... */
 	vq_place place[VQ_PACK_MAX];
 	uint64_t pixels;                /* true ones */
+	vq_sheet sheet;                 /* the canvases it is for, where they differ from batch to batch */
 } vq_batch;
 
 /* The order of cells in an epoch, and those that found no room yet. Plain data but for the two arrays. */
@@ -32,6 +33,8 @@ static inline bool vq_sampler_done(const vq_sampler *s) { return s->at == s->n; 
 /* The next batch: as many of the waiting and the next cells as fit. augment: VQ_FLIP_* | VQ_TURN that may be drawn.
  * Without vq_sampler_epoch they come in the order given. VQ_EINVAL: a cell larger than the sheet. */
 vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_sheet *sheet, int augment, vq_batch *b);
+/* Where the true pixels are once the cell was turned. */
+void vq_cell_turned(const vq_cell *c, int turn, vq_cell *t);
 /* Writes the batch's pixels into input [canvases,h,w,c], zero elsewhere, and the loss weights [canvases,h,w] unless NULL. */
 vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *sheet, int channels, const vq_config *c, float *input, float *weight);
 

@@ -29,12 +29,10 @@ static vq_status find_book(const vq_trainer *t, int level, book *b)
 static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int d, vq_buf *rows)
 {
 	const float *z = t->b->plan_host(t->train.plan, t->train.io.z[0]);
-	int s = t->info.stride, h = t->sheet.h / s, w = t->sheet.w / s;
 	for (int i = 0; i < b->items; i++) {
-		vq_rect v = b->place[i].valid;
-		int x0 = v.x / s, x1 = (v.x + v.w + s - 1) / s;
-		for (int y = v.y / s; y < (v.y + v.h + s - 1) / s; y++)
-			VQ_TRY(vq_buf_add(rows, z + (((size_t)v.n * (size_t)h + (size_t)y) * (size_t)w + (size_t)x0) * (size_t)d, sizeof *z * (size_t)(x1 - x0) * (size_t)d));
+		vq_rect r = trainer_positions(t, b, i);
+		for (int y = 0; y < r.h; y++)
+			VQ_TRY(vq_buf_add(rows, z + trainer_position(t, r, y, 0) * (size_t)d, sizeof *z * (size_t)r.w * (size_t)d));
 	}
 	return VQ_OK;
 }
@@ -102,11 +100,10 @@ static vq_status gather(vq_trainer *t, int k, int d, vq_buf *rows)
 	vq_sampler s;
 	size_t want = 4 * (size_t)k * (size_t)d * sizeof(float);
 	VQ_TRY(vq_sampler_make(&s, t->o.train, t->o.n_train, (uint64_t)t->c->seed, 3));
-	vq_sampler_epoch(&s);
-	vq_status st = VQ_OK;
+	vq_status st = trainer_order(t, &s);
 	while (st == VQ_OK && rows->len < want && !vq_sampler_done(&s)) {
 		vq_step step = {0};
-		if ((st = vq_batch_draw(&s, &t->o.calls, &t->sheet, t->augment, t->batches)) == VQ_OK &&
+		if ((st = trainer_draw(t, &s, t->augment, t->batches)) == VQ_OK &&
 		    (st = trainer_forward(t, &t->train, t->batches, VQ_FORWARD, 1, 1, &step)) == VQ_OK)
 			st = valid_rows(t, t->batches, d, rows);
 	}

@@ -28,6 +28,7 @@ void vq_trainer_free(vq_trainer *t)
 {
 	if (!t)
 		return;
+	trainer_drop_sized(t);
 	drop_plan(t, &t->train);
 	drop_plan(t, &t->eval);
 	if (t->store)
@@ -51,6 +52,7 @@ static vq_status choose_sheet(vq_trainer *t, const vq_trainer_options *o)
 		if (i >= o->n_train)
 			t->val_pixels += (double)c.th * c.tw;
 	}
+	trainer_alike(t);
 	if (t->augment & VQ_TURN)
 		mh = mw = VQ_MAX(mh, mw);
 	int64_t pixels = t->c->pixels_per_step ? t->c->pixels_per_step : (int64_t)t->c->batch_size * mh * mw;
@@ -76,8 +78,6 @@ vq_status vq_trainer_check(const vq_config *c)
 {
 	vq_model_info info;
 	VQ_TRY(vq_model_describe(c, 1, &info));
-	if (!info.packable)
-		return vq_fail(VQ_EUNSUP, "training of this model is not in this version");
 	if (c->use_perceptual_loss)
 		return vq_fail(VQ_EUNSUP, "the perceptual loss is not in this version: use_perceptual_loss must be false");
 	return VQ_OK;
@@ -100,8 +100,10 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	VQ_TRY_GOTO(s, vq_model_params(t->c, o->channels, &t->params), fail);
 	VQ_TRY_GOTO(s, choose_sheet(t, o), fail);
 	VQ_TRY_GOTO(s, t->b->store_make(t->b, &t->params, true, &t->store), fail);
-	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
-	VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
+	if (t->info.packable) {
+		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
+		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
+	}
 	VQ_TRY_GOTO(s, vq_sampler_make(&t->sampler, o->train, o->n_train, (uint64_t)t->c->seed, 1), fail);
 	t->sampler.at = 0; /* nothing is behind */
 	if (t->c->batch_size > 0)
@@ -153,15 +155,16 @@ static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
 
 static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
 {
-	int s = t->info.stride;
 	for (int i = 0; i < b->items; i++) {
-		vq_rect v = b->place[i].valid;
-		*positions += (double)((v.y + v.h + s - 1) / s - v.y / s) * ((v.x + v.w + s - 1) / s - v.x / s);
+		vq_rect r = trainer_positions(t, b, i);
+		*positions += (double)r.h * r.w;
 	}
 }
 
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
 {
+	if (!t->info.packable)
+		VQ_TRY(trainer_use(t, p, &b->sheet));
 	if (phases & VQ_FORWARD)
 		VQ_TRY(fill(t, p, b));
 	step->items = b->items;
@@ -186,12 +189,11 @@ static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_tr
 static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts)
 {
 	const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[0]);
-	int s = t->info.stride, h = t->sheet.h / s, w = t->sheet.w / s;
 	for (int i = 0; i < b->items && codes; i++) {
-		vq_rect v = b->place[i].valid;
-		for (int y = v.y / s; y < (v.y + v.h + s - 1) / s; y++)
-			for (int x = v.x / s; x < (v.x + v.w + s - 1) / s; x++)
-				counts[codes[((size_t)v.n * (size_t)h + (size_t)y) * (size_t)w + (size_t)x]]++;
+		vq_rect r = trainer_positions(t, b, i);
+		for (int y = 0; y < r.h; y++)
+			for (int x = 0; x < r.w; x++)
+				counts[codes[trainer_position(t, r, y, x)]]++;
 	}
 }
 
@@ -214,7 +216,8 @@ static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 {
 	l->recon = s->recon / ((double)s->pixels * t->info.channels);
 	l->commit = s->commit / (s->positions * t->info.level[0].dim);
-	l->loss = t->c->reconstruction_loss_weight * l->recon + t->c->commitment_cost * l->commit;
+	/* a codebook trained by gradient adds its own distance to z */
+	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
 	l->cells = s->cells;
 	l->pixels = s->pixels;
 }
@@ -268,9 +271,11 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 		return st;
 	}
 	s.at = 0;
+	if (!t->info.packable) /* cells of one size together; the others come as they are */
+		st = trainer_order(t, &s);
 	while (st == VQ_OK && (s.at < s.n || s.waiting)) {
 		vq_step step = {0};
-		if ((st = vq_batch_draw(&s, &t->o.calls, &t->sheet, 0, b)) < 0 ||
+		if ((st = trainer_draw(t, &s, 0, b)) < 0 ||
 		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step)) < 0)
 			break;
 		add_losses(t, b, &step, &sum);
@@ -337,6 +342,8 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
 	b->items = 1;
 	b->cell[0] = cell;
 	b->turn[0] = 0;
+	b->sheet = vq_alike_sheet(&t->alike, c.h, c.w);
+	b->sheet.canvases = 1;
 	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
 	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
 	VQ_TRY(mean_in(t, &live));
@@ -383,7 +390,7 @@ static vq_status one_step(vq_trainer *t)
 	int parts = 0;
 	vq_step step = {0};
 	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
-		VQ_TRY(vq_batch_draw(&t->sampler, &t->o.calls, &t->sheet, t->augment, &t->batches[parts]));
+		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
 		pixels += (double)t->batches[parts].pixels;
 		count_positions(t, &t->batches[parts], &positions);
 	}
@@ -468,7 +475,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
 		if (!t->inside) {
 			t->now = (epoch_state){ .began = vq_seconds() };
-			vq_sampler_epoch(&t->sampler);
+			VQ_TRY(trainer_order(t, &t->sampler));
 			t->inside = true;
 		}
 		while (!vq_sampler_done(&t->sampler) && !done) {
@@ -490,7 +497,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 
 char *vq_trainer_profile(const vq_trainer *t)
 {
-	const double *s = t->b->plan_seconds(t->train.plan);
+	const double *s = t->train.plan ? t->b->plan_seconds(t->train.plan) : NULL;
 	double by[VQ_OPS] = {0}, total = 0;
 	int count[VQ_OPS] = {0};
 	for (int i = 0; s && i < t->train.g.nn; i++) {

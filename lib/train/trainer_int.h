@@ -2,10 +2,12 @@
 #ifndef VQ_TRAINER_INT_H
 #define VQ_TRAINER_INT_H
 
-#include "lib/train/batch.h"
+#include "lib/train/alike.h"
 #include "lib/train/state.h"
 
 typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; } train_plan;
+enum { SIZED_PLANS = 48 };
+typedef struct { train_plan p; vq_sheet sheet; bool training; uint64_t used; } sized_plan;
 typedef struct { vq_train_sums sum; double began; } epoch_state; /* began: less what it took before it was resumed */
 
 struct vq_trainer {
@@ -15,8 +17,11 @@ struct vq_trainer {
 	vq_model_info info;
 	vq_params params;
 	vq_store *store;
-	train_plan train, eval;
+	train_plan train, eval;  /* of the sheet; those of one that is not packable belong to `sized` */
 	vq_sheet sheet;
+	vq_alike alike;         /* not packable: how cells share a batch */
+	sized_plan sized[SIZED_PLANS];
+	uint64_t clock;         /* of the use of `sized` */
 	vq_dtype compute;
 	int augment;
 	vq_sampler sampler;
@@ -37,6 +42,16 @@ struct vq_trainer {
 };
 
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+/* sized.c: what differs for models that take one cell a canvas. */
+void trainer_alike(vq_trainer *t);
+void trainer_drop_sized(vq_trainer *t);
+/* Makes *view (&t->train or &t->eval) and t->sheet those of these canvases. */
+vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet);
+vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b);
+vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
+/* An item's code positions that are valid, and the index of one of them in the codes' value. */
+vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int item);
+size_t trainer_position(const vq_trainer *t, vq_rect r, int y, int x);
 /* health.c: rows from data to start with, and for those that nothing uses. */
 vq_status trainer_start_codebook(vq_trainer *t);
 vq_status trainer_revive(vq_trainer *t, const vq_batch *b, int64_t *revived);

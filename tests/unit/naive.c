@@ -125,7 +125,7 @@ static void quantize(naive *n, const vq_node *f)
 	const vq_value *v = &n->g->v[f->in[0]];
 	const double *z = n->value[f->in[0]], *book = n->value[f->in[1]];
 	double *q = n->value[f->out[0]], *codes = n->value[f->out[1]];
-	bool first = !n->still[f->out[0]];
+	bool first = !n->still[f->out[0]], learned = n->g->params->p[n->g->v[f->in[1]].param].trainable;
 	double *still = first ? n->still[f->out[0]] = ref_new(2 * count_of(v)) : n->still[f->out[0]]; /* rows, then rows - z */
 	EACH_POSITION(v) {
 		size_t at = ref_at(dims(v), c_, y_, x_, 0), p = at / (size_t)v->c;
@@ -139,8 +139,10 @@ static void quantize(naive *n, const vq_node *f)
 				still[i] = book[(size_t)row * (size_t)v->c + i - at];
 				still[count_of(v) + i] = still[i] - z[i];
 			}
-			q[i] = z[i] + still[count_of(v) + i];
-			n->loss += k == 2 ? (double)f->a * (f->scale < 0 ? 1 : (double)n->step->scale[f->scale]) * pow(z[i] - still[i], 2) : 0;
+			double live = book[(size_t)codes[p] * (size_t)v->c + i - at], was = still[i] - still[count_of(v) + i], scale = f->scale < 0 ? 1 : (double)n->step->scale[f->scale];
+			q[i] = f->b > 0 ? z[i] + still[count_of(v) + i] : live;
+			if (k == 2)
+				n->loss += scale * ((double)f->a * pow(z[i] - still[i], 2) + (learned ? pow(was - live, 2) : 0));
 		}
 	}
 }

@@ -1,7 +1,8 @@
 /* naive: runs the forward pass of a graph in f64, each value in memory of its own, by the operations of tests/unit/ref.h.
  *
  * What it gives the trainer's loss, differentiated by finite differences, is what the engine's backward pass must give. The quantiser's
- * straight-through step is q = z + (e - z) with the bracket and the code held at what they were in the first run. */
+ * straight-through step is q = z + (e - z) with the bracket and the code held at what they were in the first run; without that step
+ * q is the row. A codebook trained by gradient adds scale x |z - e|^2 with z held. */
 #ifndef VQ_TEST_NAIVE_H
 #define VQ_TEST_NAIVE_H
 

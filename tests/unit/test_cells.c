@@ -113,7 +113,7 @@ TEST(the_extent_of_a_cell)
 	vqt_record r;
 	vq_cell c;
 	make(&r, "f#1", 2, 6, 7, false);
-	CHECK_OK(vq_cell_make(&r, 2, 4, true, &c));
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4 }, true, &c));
 	CHECK(c.h == 8 && c.w == 8 && c.top == 1 && c.left == 0 && c.th == 6 && c.tw == 7);
 	for (int k = 0; k < 2; k++)
 		for (int y = 0; y < 8; y++)
@@ -123,10 +123,10 @@ TEST(the_extent_of_a_cell)
 				CHECK(c.mask[y * 8 + x] == (y >= 1 && y < 7 && x < 7 ? ((y - 1) * 7 + x) % 3 : 0));
 			}
 	vq_cell_drop(&c);
-	CHECK_OK(vq_cell_make(&r, 2, 4, false, &c));
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4 }, false, &c));
 	CHECK(!c.mask);
 	vq_cell_drop(&c);
-	CHECK_FAILS(vq_cell_make(&r, 1, 4, true, &c), VQ_EINVAL);
+	CHECK_FAILS(vq_cell_make(&r, 1, (vq_extent_rule){ .multiple = 4 }, true, &c), VQ_EINVAL);
 	CHECK_STR(vq_message(), "record f#1: it has 2 channels, the model 1");
 	vqt_record_free(&r);
 }
@@ -139,7 +139,7 @@ TEST(pixels_that_are_no_numbers)
 	for (size_t i = 0; i < VQ_COUNT(bad); i++) {
 		make(&r, "f#1", 2, 6, 7, false);
 		((float *)vqt_get(&r, "image")->data)[50] = bad[i];
-		CHECK_FAILS(vq_cell_make(&r, 2, 4, true, &c), VQ_EINVAL);
+		CHECK_FAILS(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4 }, true, &c), VQ_EINVAL);
 		CHECK_STR(vq_message(), i ? "record f#1: channel 2 has a pixel that is infinite" : "record f#1: channel 2 has a pixel that is NaN");
 		vqt_record_free(&r);
 	}
@@ -165,7 +165,7 @@ static void write_cells(const char *path, int n, bool bare)
 TEST(cells_in_memory_and_read_again)
 {
 	write_cells(stream_path("cells.vqt"), 6, false);
-	train_cells all = { .multiple = 4, .masks = true, .limit = 1 << 20 }, few = { .multiple = 4, .masks = true, .limit = 200 };
+	train_cells all = { .rule = { .multiple = 4 }, .masks = true, .limit = 1 << 20 }, few = { .rule = { .multiple = 4 }, .masks = true, .limit = 200 };
 	CHECK_OK(train_cells_read(&all, stream_path("cells.vqt"), stream_dir(), &robust, NULL, NULL));
 	CHECK_OK(train_cells_read(&few, stream_path("cells.vqt"), stream_dir(), &robust, NULL, "val"));
 	CHECK(all.n == 6 && few.n == 6 && all.channels == 1 && all.norm.method == VQ_NORM_ROBUST);
@@ -189,12 +189,12 @@ TEST(cells_in_memory_and_read_again)
 TEST(weighting_wants_masks)
 {
 	write_cells(stream_path("bare.vqt"), 2, true);
-	train_cells t = { .multiple = 4, .masks = true, .limit = 1 << 20 };
+	train_cells t = { .rule = { .multiple = 4 }, .masks = true, .limit = 1 << 20 };
 	CHECK_FAILS(train_cells_read(&t, stream_path("bare.vqt"), stream_dir(), &robust, NULL, NULL), VQ_EINVAL);
 	CHECK_HAS(vq_message(), "record f0#0: it has no mask, which content_weighting needs (--set content_weighting=false goes without)");
 	train_cells_free(&t);
 	t.masks = false;
-	t.multiple = 4;
+	t.rule.multiple = 4;
 	CHECK_OK(train_cells_read(&t, stream_path("bare.vqt"), stream_dir(), &robust, NULL, NULL));
 	CHECK(t.n == 2);
 	train_cells_free(&t);

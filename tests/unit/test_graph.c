@@ -190,9 +190,11 @@ static void params_to_naive(vq_backend *be, vq_store *store, const vq_params *p,
 	}
 }
 
-static void model_gradients(const char *what, const char *settings[])
+/* places: items of canvases of 12 x 24 */
+static void gradients_on(const char *what, const char *settings[], int canvases, int items, const vq_place *places)
 {
-	enum { H = 12, W = 24, C = 2, COUNT = 2 * H * W * C };
+	enum { H = 12, W = 24, C = 2, COUNT = 3 * H * W * C };
+	int count = canvases * H * W * C;
 	vq_config c = tiny(settings);
 	vq_params params = {0};
 	vq_graph g = {0};
@@ -200,15 +202,18 @@ static void model_gradients(const char *what, const char *settings[])
 	vq_backend *be;
 	vq_store *store;
 	vq_plan *plan;
-	vq_step step = { .items = 3, .places = three_places };
+	vq_step step = { .items = items, .places = places };
 	step.scale[VQ_SCALE_RECON] = .01f;
 	step.scale[VQ_SCALE_COMMIT] = .05f;
 	CHECK_OK(vq_backend_open(&be, "cpu", 2));
 	CHECK_OK(vq_model_params(&c, C, &params));
-	CHECK_OK(vq_model_graph(&c, C, &params, VQ_GRAPH_TRAIN, (vq_canvas){ 2, H, W, 3, true, VQ_F32 }, &g, &io));
+	CHECK_OK(vq_model_graph(&c, C, &params, VQ_GRAPH_TRAIN, (vq_canvas){ canvases, H, W, items, true, VQ_F32 }, &g, &io));
 	CHECK_OK(be->store_make(be, &params, true, &store));
 	float *state = calloc(params.sizes[0], sizeof *state), *param = calloc(params.sizes[1], sizeof *param), input[COUNT] = {0}, weight[COUNT / C];
 	vq_model_init(&params, &c, 11, state, param);
+	for (int i = 0; i < params.n; i++) /* an attention that is closed has no gradient */
+		if (strstr(params.p[i].name, ".gamma"))
+			param[params.p[i].offset] = .8f;
 	CHECK_OK(be->store_write(store, VQ_BUF_STATE, 0, params.sizes[0], state));
 	CHECK_OK(be->store_write(store, VQ_BUF_PARAM, 0, params.sizes[1], param));
 	CHECK_OK(be->plan_make(be, store, &g, &plan));
@@ -218,17 +223,17 @@ static void model_gradients(const char *what, const char *settings[])
 	vq_rng r = vq_rng_make(12, 0);
 	double *noise = engine_noise(&r, VQ_F32, COUNT);
 	fill_items(&step, H, W, C, noise, n.value[io.input]);
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < count; i++)
 		input[i] = (float)n.value[io.input][i];
 	CHECK_OK(be->plan_write(plan, io.input, input));
-	for (int i = 0; i < COUNT / C && io.weight >= 0; i++)
+	for (int i = 0; i < count / C && io.weight >= 0; i++)
 		n.value[io.weight][i] = (double)(weight[i] = (float)(1 + i % 3));
 	if (io.weight >= 0)
 		CHECK_OK(be->plan_write(plan, io.weight, weight));
 	params_to_naive(be, store, &params, &n);
 	naive_run(&n);
 	CHECK_OK(be->plan_run(plan, &step, VQ_FORWARD | VQ_BACKWARD));
-	double loss = (double)step.scale[VQ_SCALE_RECON] * step.scalar[VQ_S_RECON] + c.commitment_cost * (double)step.scale[VQ_SCALE_COMMIT] * step.scalar[VQ_S_COMMIT];
+	double loss = (double)step.scale[VQ_SCALE_RECON] * step.scalar[VQ_S_RECON] + (c.commitment_cost + (c.codebook_update == VQ_UPDATE_GRADIENT)) * (double)step.scale[VQ_SCALE_COMMIT] * step.scalar[VQ_S_COMMIT];
 	CHECK_NEAR(loss, n.loss, 1e-5 * n.loss);
 	CHECK_OK(be->store_read(store, VQ_BUF_GRAD, 0, params.sizes[1], param));
 	check_slopes(&n, param, what, EVERY, 2e-4);
@@ -243,11 +248,45 @@ static void model_gradients(const char *what, const char *settings[])
 	free(noise);
 }
 
+static void model_gradients(const char *what, const char *settings[]) { gradients_on(what, settings, 2, 3, three_places); }
+
+/* One item a canvas, smaller than it and not all of it valid. */
+static const vq_place one_each[] = {
+	{ { 0, 0, 0, 8, 12 }, { 0, 1, 2, 6, 9 } }, { { 1, 0, 0, 12, 24 }, { 1, 0, 1, 12, 22 } }, { { 2, 0, 0, 12, 12 }, { 2, 1, 1, 10, 11 } },
+};
+
+#define IMPROVED "model=improved", "pack=false", "block_norm=batch", "blocks=1", "channels_per_level=4,6", "attention=true", "hidden=7,5", "pool_size=2", "dropout=0"
+
 TEST(gradients_with_relu) { model_gradients("relu", (const char *[]){ "activation=relu", NULL }); }
 TEST(gradients_with_leaky_relu) { model_gradients("leaky relu", (const char *[]){ "activation=leaky_relu", NULL }); }
 TEST(gradients_with_silu) { model_gradients("silu", (const char *[]){ "activation=silu", "content_weighting=true", NULL }); }
 TEST(gradients_with_gelu) { model_gradients("gelu", (const char *[]){ "activation=gelu", "blocks=1", NULL }); }
 TEST(gradients_of_l1) { model_gradients("l1", (const char *[]){ "loss=l1", "blocks=0", NULL }); }
+
+TEST(gradients_of_improved)
+{
+	gradients_on("improved", (const char *[]){ IMPROVED, "embedding_dim=6", "content_weighting=true", NULL }, 3, 3, one_each);
+	gradients_on("improved, silu", (const char *[]){ IMPROVED, "embedding_dim=6", "activation=silu", NULL }, 3, 3, one_each);
+}
+
+TEST(gradients_of_improved_with_skips)
+{
+	gradients_on("improved, skips", (const char *[]){ IMPROVED, "embedding_dim=6", "skip=features", NULL }, 3, 3, one_each);
+}
+
+TEST(gradients_of_improved_with_one_code)
+{
+	gradients_on("improved, one code", (const char *[]){ IMPROVED, "latent=global", NULL }, 3, 3, one_each);
+	gradients_on("improved, one code and skips", (const char *[]){ IMPROVED, "latent=global", "skip=features", NULL }, 3, 3, one_each);
+}
+
+/* No straight-through step: the encoder learns from the commitment alone, and the rows from the decoder too. */
+TEST(gradients_of_original)
+{
+	static const vq_place large[] = { { { 0, 0, 0, 12, 24 }, { 0, 0, 1, 11, 22 } }, { { 1, 0, 0, 12, 12 }, { 1, 1, 1, 10, 11 } } };
+	gradients_on("original", (const char *[]){ "model=original", "pack=false", "block_norm=batch", "blocks=0", "levels=3", "channels_per_level=4,3,5", "stem_stride=3",
+		"latent=global", "hidden=7,5", "pool_size=2", "codebook_update=gradient", "straight_through=false", "codebook_start=uniform", NULL }, 2, 2, large);
+}
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
 
@@ -303,5 +342,6 @@ TEST(canvases_that_are_too_small)
 }
 
 TEST_MAIN(RUN(layout_of_the_model) RUN(overwritten_values_are_not_read) RUN(gradients_with_relu) RUN(gradients_with_leaky_relu)
-	RUN(gradients_with_silu) RUN(gradients_with_gelu) RUN(gradients_of_l1) RUN(places_follow_the_convolutions) RUN(places_on_other_grids)
+	RUN(gradients_with_silu) RUN(gradients_with_gelu) RUN(gradients_of_l1) RUN(gradients_of_improved) RUN(gradients_of_improved_with_skips)
+	RUN(gradients_of_improved_with_one_code) RUN(gradients_of_original) RUN(places_follow_the_convolutions) RUN(places_on_other_grids)
 	RUN(canvases_that_are_too_small))

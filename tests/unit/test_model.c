@@ -315,5 +315,193 @@ TEST(what_no_model_can_be)
 	CHECK_HAS(vq_message(), "17 channels");
 }
 
+/* --- one cell a canvas -------------------------------------------------------------------------------------------- */
+
+#define SMALL "pack=false", "channels_per_level=8,8,12,16", "num_embeddings=64", "batch_size=4"
+static const struct { const char *file; const char *set[12]; } forms[] = {
+	{ "configs/improved.json", { SMALL, "latent=grid", "skip=none", "embedding_dim=16" } },
+	{ "configs/improved.json", { SMALL, "latent=grid", "skip=features", "embedding_dim=16" } },
+	{ "configs/improved.json", { SMALL, "latent=global", "skip=none", "embedding_dim=6", "hidden=20,12" } },
+	{ "configs/improved.json", { SMALL, "latent=global", "skip=features", "embedding_dim=6", "hidden=20,12", "activation=gelu" } },
+	{ "configs/original.json", { "embedding_dim=6", "num_embeddings=64", "hidden=20,12" } },
+};
+enum { SIDE_H = 64, SIDE_W = 96, CELLS = 3 };
+static const vq_place cells[CELLS] = {
+	{ { 0, 0, 0, 32, 32 }, { 0, 3, 1, 26, 29 } }, { { 1, 0, 0, 64, 96 }, { 1, 7, 0, 50, 96 } }, { { 2, 0, 0, 32, 64 }, { 2, 0, 0, 32, 64 } },
+};
+
+/* Weights at which attention counts, and statistics as training would leave them. */
+static void open_form(model *m, size_t form)
+{
+	*m = (model){ .c = config(forms[form].file), .channels = 2 };
+	for (int i = 0; forms[form].set[i]; i++)
+		CHECK_OK(vq_config_set(&m->c, forms[form].set[i]));
+	CHECK_OK(vq_config_check(&m->c));
+	CHECK_OK(vq_backend_open(&m->be, "cpu", 2));
+	CHECK_OK(vq_model_params(&m->c, 2, &m->params));
+	CHECK_OK(m->be->store_make(m->be, &m->params, false, &m->store));
+	float *state = malloc(sizeof *state * m->params.sizes[0]), *param = malloc(sizeof *param * m->params.sizes[1]);
+	vq_model_init(&m->params, &m->c, 1, state, param);
+	for (int i = 0; i < m->params.n; i++) {
+		const vq_param *p = &m->params.p[i];
+		float *x = (p->trainable ? param : state) + p->offset;
+		for (size_t j = 0; j < p->count; j++)
+			x[j] = strstr(p->name, ".gamma") ? .5f : strstr(p->name, "running_var") ? .05f : strstr(p->name, ".codebook") ? x[j] * 12 : x[j];
+	}
+	CHECK_OK(m->be->store_write(m->store, VQ_BUF_STATE, 0, m->params.sizes[0], state));
+	CHECK_OK(m->be->store_write(m->store, VQ_BUF_PARAM, 0, m->params.sizes[1], param));
+	free(state);
+	free(param);
+}
+
+/* One cell's pixels into a canvas of its own. */
+static void draw(float *canvas, int w, int item, vq_rect r)
+{
+	for (int y = 0; y < r.h; y++)
+		for (int x = 0; x < r.w; x++)
+			for (int c = 0; c < 2; c++)
+				canvas[(y * w + x) * 2 + c] = pixel(item, y, x, c);
+}
+
+/* What the extent of item i of a value on several canvases is beside the same cell's alone, on a canvas of its own size: the largest difference. */
+static double beside(const vq_value *v, const float *all, int i, const vq_value *one, const float *alone)
+{
+	double e = 0;
+	for (int y = 0; y < one->h; y++)
+		for (int x = 0; x < one->w * one->c; x++)
+			e = fmax(e, fabs((double)all[((size_t)i * (size_t)v->h + (size_t)y) * (size_t)(v->w * v->c) + (size_t)x] - (double)alone[(size_t)y * (size_t)(one->w * one->c) + (size_t)x]));
+	return e;
+}
+
+/* Encodes item i alone, and decodes that; both must be what the evaluation of all gave. */
+static void encode_and_decode(model *m, int i, graph *all, const float *y, const int32_t *codes)
+{
+	graph enc, dec;
+	vq_rect r = cells[i].extent;
+	vq_place at = cells[i];
+	at.extent.n = at.valid.n = 0;
+	vq_canvas canvas = { 1, r.h, r.w, 1, true, VQ_F32 };
+	open_graph(m, &enc, VQ_GRAPH_ENCODE, canvas, 1, &at);
+	open_graph(m, &dec, VQ_GRAPH_DECODE, canvas, 1, &at);
+	float *in = calloc((size_t)(r.h * r.w * 2), sizeof *in);
+	draw(in, r.w, i, r);
+	CHECK_OK(m->be->plan_write(enc.plan, enc.io.input, in));
+	CHECK_OK(m->be->plan_run(enc.plan, &enc.step, VQ_FORWARD));
+	const vq_value *all_codes = &all->g.v[all->io.codes[0]], *own = &enc.g.v[enc.io.codes[0]];
+	int32_t *c = read_value(m, &enc, enc.io.codes[0]);
+	for (int a = 0; a < own->h; a++)
+		CHECK(!memcmp(c + a * own->w, codes + (i * all_codes->h + a) * all_codes->w, sizeof *c * (size_t)own->w));
+	vq_model_info info;
+	float *skip[VQ_LEVELS_MAX] = {0};
+	CHECK_OK(vq_model_describe(&m->c, 2, &info));
+	CHECK(info.skips == (m->c.skip == VQ_SKIP_FEATURES ? 3 : 0));
+	for (int s = 0; s < info.skips; s++) {
+		const vq_value *v = &enc.g.v[enc.io.skip[s]];
+		CHECK(v->dtype == VQ_F32 && v->c == info.skip[s].channels && v->h * info.skip[s].stride == r.h && v->w * info.skip[s].stride == r.w);
+		skip[s] = read_value(m, &enc, enc.io.skip[s]); /* before the other plan takes the arena */
+	}
+	CHECK_OK(m->be->plan_write(dec.plan, dec.io.codes[0], c));
+	for (int s = 0; s < info.skips; s++) {
+		CHECK_OK(m->be->plan_write(dec.plan, dec.io.skip[s], skip[s]));
+		free(skip[s]);
+	}
+	CHECK_OK(m->be->plan_run(dec.plan, &dec.step, VQ_FORWARD));
+	float *again = read_value(m, &dec, dec.io.output);
+	CHECK_NEAR(beside(&all->g.v[all->io.output], y, i, &dec.g.v[dec.io.output], again), 0, 2e-5);
+	free(in);
+	free(c);
+	free(again);
+	close_graph(m, &enc);
+	close_graph(m, &dec);
+}
+
+TEST(cells_of_a_canvas_each_are_as_if_alone)
+{
+	for (size_t f = 0; f < VQ_COUNT(forms); f++) {
+		model m;
+		graph g;
+		open_form(&m, f);
+		open_graph(&m, &g, VQ_GRAPH_EVAL, (vq_canvas){ 4, SIDE_H, SIDE_W, 4, true, VQ_F32 }, CELLS, cells); /* the fourth canvas is empty */
+		float *in = calloc((size_t)(4 * SIDE_H * SIDE_W * 2), sizeof *in);
+		for (int i = 0; i < CELLS; i++)
+			draw(in + i * SIDE_H * SIDE_W * 2, SIDE_W, i, cells[i].extent);
+		CHECK_OK(m.be->plan_write(g.plan, g.io.input, in));
+		if (g.io.weight >= 0) {
+			for (int i = 0; i < 4 * SIDE_H * SIDE_W; i++)
+				in[i] = 1;
+			CHECK_OK(m.be->plan_write(g.plan, g.io.weight, in));
+		}
+		CHECK_OK(m.be->plan_run(g.plan, &g.step, VQ_FORWARD));
+		float *y = read_value(&m, &g, g.io.output);
+		int32_t *codes = read_value(&m, &g, g.io.codes[0]);
+		const vq_value *v = &g.g.v[g.io.codes[0]];
+		if (v->h > 1) { /* a grid whose codes differ */
+			int used = 0;
+			for (int i = 1; i < v->h * v->w; i++)
+				used += codes[v->h * v->w + i] != codes[v->h * v->w + i - 1];
+			CHECK(used > 3);
+		}
+		for (int i = 0; i < CELLS; i++)
+			encode_and_decode(&m, i, &g, y, codes);
+		free(in);
+		free(y);
+		free(codes);
+		close_graph(&m, &g);
+		close_model(&m);
+	}
+}
+
+/* Names and shapes of a few, by which weights are exchanged; no convolution before a norm has a bias. */
+TEST(names_of_improved)
+{
+	static const struct { const char *name; int ndim; int64_t shape[4]; } some[] = {
+		{ "down.0.conv.weight", 4, { 32, 4, 7, 7 } }, { "down.3.bn.running_var", 1, { 256 } }, { "res.2.conv2.weight", 4, { 128, 128, 3, 3 } },
+		{ "res.0.bn1.bias", 1, { 32 } }, { "attention.query.weight", 4, { 32, 256, 1, 1 } }, { "attention2.gamma", 1, { 1 } },
+		{ "to_code.0.weight", 2, { 1024, 4096 } }, { "to_code.6.bias", 1, { 256 } }, { "from_code.6.weight", 2, { 4096, 1024 } },
+		{ "up.3.deconv.weight", 4, { 32, 16, 4, 4 } }, { "skips.0.weight", 4, { 128, 128, 1, 1 } }, { "skips.2.bias", 1, { 32 } },
+		{ "ures.1.bn2.weight", 1, { 64 } }, { "out.weight", 4, { 4, 16, 3, 3 } }, { "quantizer.codebook", 2, { 512, 256 } },
+	};
+	vq_config c = config("configs/improved.json");
+	vq_params p = {0};
+	size_t trained = 0;
+	CHECK_OK(vq_model_params(&c, 4, &p));
+	for (size_t i = 0; i < VQ_COUNT(some); i++) {
+		int at = vq_params_find(&p, some[i].name);
+		if (at < 0)
+			TEST_END(1, "no parameter %s", some[i].name);
+		CHECK(p.p[at].ndim == some[i].ndim);
+		for (int d = 0; d < some[i].ndim; d++)
+			CHECK(p.p[at].shape[d] == some[i].shape[d]);
+	}
+	for (int i = 0; i < p.n; i++)
+		trained += p.p[i].trainable ? p.p[i].count : 0;
+	CHECK(trained > 11700000 && trained < 11780000); /* 11.76 M with the biases that have no effect */
+	CHECK(vq_params_find(&p, "down.0.conv.bias") < 0 && vq_params_find(&p, "up.0.deconv.bias") < 0);
+	vq_params_free(&p);
+	c = config("configs/original.json");
+	CHECK_OK(vq_model_params(&c, 4, &p));
+	int at = vq_params_find(&p, "to_code.5.weight"), book = vq_params_find(&p, "quantizer.codebook");
+	CHECK(at >= 0 && p.p[at].shape[0] == 512 && vq_params_find(&p, "from_code.5.weight") >= 0 && vq_params_find(&p, "down.4.bn.weight") >= 0);
+	CHECK(book >= 0 && p.p[book].trainable && p.p[book].shape[0] == 1024 && p.p[book].init == VQ_INIT_UNIFORM);
+	vq_params_free(&p);
+}
+
+TEST(what_improved_and_original_cannot_be)
+{
+	static const struct { const char *file, *set, *says; } cases[] = {
+		{ "configs/improved.json", "skip=quantized", "skip must be" }, { "configs/improved.json", "block_norm=none", "block_norm must be" },
+		{ "configs/improved.json", "blocks=2", "blocks must be 1" }, { "configs/improved.json", "stem_stride=3", "stem_stride must be 2" },
+		{ "configs/original.json", "blocks=1", "blocks 0" }, { "configs/original.json", "stem_stride=2", "stem_stride 3" },
+	};
+	for (size_t i = 0; i < VQ_COUNT(cases); i++) {
+		vq_config c = config(cases[i].file);
+		vq_model_info info;
+		CHECK_OK(vq_config_set(&c, cases[i].set));
+		CHECK_FAILS(vq_model_describe(&c, 1, &info), VQ_EUNSUP);
+		CHECK_HAS(vq_message(), cases[i].says);
+	}
+}
+
 TEST_MAIN(RUN(parameters_are_named_as_pytorch_names_them) RUN(fresh_weights_depend_on_the_seed_alone) RUN(training_and_evaluation_see_the_same)
-	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone) RUN(places_outside_the_canvas) RUN(what_no_model_can_be))
+	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone) RUN(places_outside_the_canvas) RUN(what_no_model_can_be)
+	RUN(cells_of_a_canvas_each_are_as_if_alone) RUN(names_of_improved) RUN(what_improved_and_original_cannot_be))

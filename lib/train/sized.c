@@ -1,0 +1,95 @@
+/* Training of models that take one cell a canvas: a plan for each canvas size, the last used kept. */
+#include <string.h>
+
+#include "lib/model/graph.h"
+#include "lib/train/trainer_int.h"
+
+static void drop(vq_trainer *t, sized_plan *s)
+{
+	if (!s->p.plan)
+		return;
+	if (t->train.plan == s->p.plan)
+		t->train = (train_plan){0};
+	if (t->eval.plan == s->p.plan)
+		t->eval = (train_plan){0};
+	t->b->plan_free(s->p.plan);
+	vq_graph_free(&s->p.g);
+	*s = (sized_plan){0};
+}
+
+void trainer_drop_sized(vq_trainer *t)
+{
+	for (int i = 0; i < SIZED_PLANS; i++)
+		drop(t, &t->sized[i]);
+}
+
+void trainer_alike(vq_trainer *t)
+{
+	const vq_config *c = t->c;
+	t->alike = (vq_alike){ .multiple = t->info.multiple, .least = t->info.min, .tolerance = c->size_tolerance, .square = t->augment & VQ_TURN,
+		.cells = c->batch_size, .pixels = c->pixels_per_step };
+}
+
+vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
+{
+	bool training = view == &t->train;
+	sized_plan *s = &t->sized[0];
+	t->sheet = *sheet;
+	for (int i = 0; i < SIZED_PLANS; i++) {
+		sized_plan *k = &t->sized[i];
+		if (k->p.plan && k->training == training && k->sheet.h == sheet->h && k->sheet.w == sheet->w && k->sheet.canvases == sheet->canvases) {
+			k->used = ++t->clock;
+			*view = k->p;
+			return VQ_OK;
+		}
+		if (k->used < s->used)
+			s = k;
+	}
+	drop(t, s);
+	vq_canvas canvas = { sheet->canvases, sheet->h, sheet->w, sheet->canvases, true, t->compute };
+	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, training ? VQ_GRAPH_TRAIN : VQ_GRAPH_EVAL, canvas, &s->p.g, &s->p.io));
+	vq_status st = t->b->plan_make(t->b, t->store, &s->p.g, &s->p.plan);
+	if (st < 0) {
+		vq_graph_free(&s->p.g);
+		*s = (sized_plan){0};
+		return st;
+	}
+	s->training = training;
+	s->sheet = *sheet;
+	s->used = ++t->clock;
+	*view = s->p;
+	return VQ_OK;
+}
+
+vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b)
+{
+	if (!t->info.packable)
+		return vq_alike_draw(s, &t->o.calls, &t->alike, augment, b);
+	b->sheet = t->sheet;
+	return vq_batch_draw(s, &t->o.calls, &t->sheet, augment, b);
+}
+
+vq_status trainer_order(vq_trainer *t, vq_sampler *s)
+{
+	if (!t->info.packable)
+		return vq_alike_epoch(s, &t->o.calls, &t->alike);
+	vq_sampler_epoch(s);
+	return VQ_OK;
+}
+
+vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int item)
+{
+	int s = t->info.stride;
+	vq_rect v = b->place[item].valid;
+	if (!s)
+		return (vq_rect){ item, 0, 0, 1, 1 };
+	return (vq_rect){ v.n, v.y / s, v.x / s, (v.y + v.h + s - 1) / s - v.y / s, (v.x + v.w + s - 1) / s - v.x / s };
+}
+
+size_t trainer_position(const vq_trainer *t, vq_rect r, int y, int x)
+{
+	int s = t->info.stride;
+	if (!s)
+		return (size_t)r.n;
+	return ((size_t)r.n * (size_t)(t->sheet.h / s) + (size_t)(r.y + y)) * (size_t)(t->sheet.w / s) + (size_t)(r.x + x);
+}

@@ -1,0 +1,94 @@
+# The reference document's models through the tools: trained, encoded, decoded.
+load helpers
+
+small=(--set channels_per_level=8,8,12,16 --set hidden=24,12 --set num_embeddings=32 --set use_perceptual_loss=false --set learning_rate=0.003
+    --set batch_size=6 --threads 2 -q --steps 16)
+improved() { vq-train -c "$ROOT/configs/improved.json" "${small[@]}" "$@" cells.vqt; }
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return 1
+    export OMP_WAIT_POLICY=passive
+    vq-synth -n 30 --max-size 60 >raw.vqt
+    vq-normalize raw.vqt >cells.vqt
+    vq-pad --multiple 32 cells.vqt | vq-batch --size 4 --tolerance 100 --memory 1G >batches.vqt
+}
+setup() {
+    enter_tmp
+    export OMP_WAIT_POLICY=passive
+    ln -s "$BATS_FILE_TMPDIR"/*.vqt .
+}
+
+npz() { vq-export --npz -o "$@"; }
+# Codes that depend neither on threads nor on the batch, and reconstructions of true size and range.
+round_trip() {
+    vq-encode -m run/model.safetensors --threads 1 cells.vqt >codes.vqt
+    npz a codes.vqt
+    vq-encode -m run/model.safetensors --threads 2 batches.vqt | npz b
+    cmp a b
+    vq-decode -m run/model.safetensors codes.vqt >again.vqt
+    same "$(vq-info --records again.vqt | grep -o 'f32 \[[0-9,]*')" "$(vq-info --records cells.vqt | grep -o 'f32 \[[0-9,]*')"
+    # what the training measured on its validation cells is what their codes give
+    vq-encode -m run/model.safetensors --only val cells.vqt | vq-decode -m run/model.safetensors >val.vqt
+    ok vq-metrics --subset --reference cells.vqt val.vqt
+    local step
+    step=$(json <(vq-info --json run/model.safetensors) metadata.step)
+    grep "\"step\":$step," run/history.jsonl >line
+    near "$(json .stdout psnr.mean)" "$(json line val.psnr)" 0.01
+    near "$(json .stdout ssim.mean)" "$(json line val.ssim)" 0.001
+}
+
+@test "improved: a grid of codes and no skips" {
+    improved --set latent=grid --set skip=none --set embedding_dim=16 -o run
+    round_trip
+    vq-info --records cells.vqt | sed -n 's/.*image f32 \[4,\([0-9]*\),\([0-9]*\)\].*/\1 \2/p' |
+        awk '{ h = $1 < 32 ? 32 : $1; w = $2 < 32 ? 32 : $2; print int((h + 15) / 16) "," int((w + 15) / 16) }' >want
+    vq-info --records codes.vqt | sed -n 's/.*codes u16 \[\(.*\)\].*/\1/p' | cmp - want
+}
+
+@test "improved: one code a cell" {
+    improved --set skip=none --set embedding_dim=8 -o run
+    round_trip
+    same "$(vq-info --records codes.vqt | grep -c 'codes u16 \[1\]')" 30
+    ok vq-info --json codes.vqt
+    same "$(json .stdout model.stride),$(json .stdout model.multiple)" 0,16
+    ok vq-encode -m run/model.safetensors --features cells.vqt -o features.vqt
+    same "$(vq-info --records features.vqt | grep -c 'histogram i32 \[32\]')" 30
+}
+
+@test "improved as the document has it: raw features in the stream, counted, and needed" {
+    improved --set embedding_dim=8 -o run
+    round_trip
+    same "$(vq-info --records codes.vqt | grep -c 'skip.0 f32 \[8,')" 30
+    ok vq-codebook-stats codes.vqt
+    [ "$(json .stdout skip_bits_per_pixel | cut -d . -f 1)" -gt 100 ]
+    improved --set embedding_dim=8 --set skip=none -o bare
+    vq-encode -m bare/model.safetensors cells.vqt >bare.vqt
+    fails 1 vq-decode -m run/model.safetensors bare.vqt
+    has "$err" 'vq-decode: bare.vqt: record '
+    has "$err" 'no feature map "skip.0" of 8 x '
+    # a model of another form
+    vq-train --set channels_per_level=8,16 --set embedding_dim=8 --set num_embeddings=32 --threads 2 -q --steps 2 -o grid cells.vqt
+    fails 1 vq-decode -m grid/model.safetensors bare.vqt
+    has "$err" 'no grid of codes "codes"'
+    vq-encode -m grid/model.safetensors cells.vqt >grid.vqt
+    fails 1 vq-decode -m bare/model.safetensors grid.vqt
+    has "$err" 'no code of the whole cell "codes"'
+}
+
+@test "original: raw intensities, padded with zeros to a power of two" {
+    vq-train -c "$ROOT/configs/original.json" --set channels_per_level=4,4,8,8,8 --set hidden=24,12 --set num_embeddings=32 --set embedding_dim=8 --threads 2 \
+        -q --steps 16 -o run raw.vqt
+    vq-encode -m run/model.safetensors raw.vqt >codes.vqt
+    same "$(vq-info --records codes.vqt | grep -c 'codes u16 \[1\]')" 30
+    same "$(vq-info --records codes.vqt | grep -c '"pad_mode":"zero"')" "$(vq-info --records codes.vqt | grep -c '"pad":')"
+    vq-decode -m run/model.safetensors codes.vqt >again.vqt
+    same "$(vq-info --records again.vqt | grep -c '#')" 30
+}
+
+@test "the document's configuration needs its perceptual loss switched off" {
+    fails 1 vq-train -c "$ROOT/configs/improved.json" -o run cells.vqt
+    same "$err" "vq-train: the perceptual loss is not in this version: use_perceptual_loss must be false"
+    fails 1 improved --set latent=grid --set skip=none -o run
+    has "$err" 'embedding_dim is 256, the last of channels_per_level 16'
+    [ ! -e run ]
+}
