@@ -453,10 +453,8 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
 	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
-	if (t->o.calls.save)
-		VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, false));
 	t->closing = vq_seconds() - began;
-	return VQ_OK;
+	return t->o.calls.save ? t->o.calls.save(t->o.calls.ctx, t, false) : VQ_OK;
 }
 
 vq_status vq_trainer_run(vq_trainer *t)
