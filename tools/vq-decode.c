@@ -93,7 +93,7 @@ static vq_status read_skips(const decoder *d, const vqt_record *in, cell_codes *
 	const vq_model_info *info = &d->model.info;
 	for (int i = 0; i < info->skips; i++) {
 		int64_t c = info->skip[i].channels, h = k->extent_h / info->skip[i].stride, w = k->extent_w / info->skip[i].stride;
-		char name[16];
+		char name[32];
 		snprintf(name, sizeof name, "skip.%d", i);
 		vq_tensor *t = vqt_get(in, name);
 		if (!t || t->dtype != VQ_F32 || t->ndim != 3 || t->shape[0] != c || t->shape[1] != h || t->shape[2] != w)

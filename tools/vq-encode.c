@@ -111,7 +111,7 @@ static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cel
 {
 	for (int i = 0; i < info->skips; i++) {
 		int64_t shape[3] = { info->skip[i].channels, k->extent_h / info->skip[i].stride, k->extent_w / info->skip[i].stride };
-		char name[16];
+		char name[32];
 		vq_tensor t;
 		snprintf(name, sizeof name, "skip.%d", i);
 		VQ_TRY(vq_tensor_make(&t, VQ_F32, 3, shape));

@@ -460,10 +460,8 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
 	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
-	if (t->o.calls.save)
-		VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, false));
 	t->closing = vq_seconds() - began;
-	return VQ_OK;
+	return t->o.calls.save ? t->o.calls.save(t->o.calls.ctx, t, false) : VQ_OK;
 }
 
 vq_status vq_trainer_run(vq_trainer *t)
@@ -495,16 +493,28 @@ vq_status vq_trainer_run(vq_trainer *t)
 	return VQ_OK;
 }
 
+/* Adds a plan's seconds to those by operation; all training plans have the same nodes. */
+static void add_seconds(const vq_trainer *t, const train_plan *p, double *by, int *count, double *total)
+{
+	const double *s = p->plan ? t->b->plan_seconds(p->plan) : NULL;
+	for (int i = 0; s && i < VQ_OPS; i++)
+		count[i] = 0;
+	for (int i = 0; s && i < p->g.nn; i++) {
+		by[p->g.node[i].op] += s[i];
+		count[p->g.node[i].op]++;
+		*total += s[i];
+	}
+}
+
 char *vq_trainer_profile(const vq_trainer *t)
 {
-	const double *s = t->train.plan ? t->b->plan_seconds(t->train.plan) : NULL;
 	double by[VQ_OPS] = {0}, total = 0;
 	int count[VQ_OPS] = {0};
-	for (int i = 0; s && i < t->train.g.nn; i++) {
-		by[t->train.g.node[i].op] += s[i];
-		count[t->train.g.node[i].op]++;
-		total += s[i];
-	}
+	if (t->info.packable)
+		add_seconds(t, &t->train, by, count, &total);
+	for (int i = 0; i < SIZED_PLANS; i++)
+		if (t->sized[i].training)
+			add_seconds(t, &t->sized[i].p, by, count, &total);
 	vq_buf b = {0};
 	for (;;) {
 		int top = -1;

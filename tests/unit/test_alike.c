@@ -136,7 +136,7 @@ static size_t train(world *w, float **out)
 }
 
 #define IMPROVED "model=improved", "block_norm=batch", "blocks=1", "channels_per_level=8,12", "num_embeddings=16", "attention=true", "hidden=24,16", \
-	"pool_size=2", "dropout=0.1", "batch_size=6", "pixels_per_step=0", "epochs=7", "max_steps=0", "warmup_steps=0", "learning_rate=0.003"
+	"pool_size=2", "dropout=0.1", "batch_size=6", "pixels_per_step=0", "epochs=5", "max_steps=0", "warmup_steps=0", "learning_rate=0.003"
 
 static void learns(const char *what, bool twice, const char *const *set)
 {
@@ -160,14 +160,14 @@ static void learns(const char *what, bool twice, const char *const *set)
 TEST(improved_learns) { learns("grid", false, (const char *[]){ IMPROVED, "embedding_dim=12", NULL }); }
 TEST(improved_learns_with_turns_and_parts)
 {
-	learns("turns", true, (const char *[]){ IMPROVED, "embedding_dim=12", "augment_rotate=true", "accumulate=2", "weight_average=0.5", "epochs=8", NULL });
+	learns("turns", true, (const char *[]){ IMPROVED, "embedding_dim=12", "augment_rotate=true", "accumulate=2", "weight_average=0.5", "epochs=5", NULL });
 }
 TEST(improved_learns_with_skips) { learns("skips", false, (const char *[]){ IMPROVED, "latent=global", "embedding_dim=8", "skip=features", NULL }); }
 TEST(original_learns)
 {
 	learns("original", false, (const char *[]){ "model=original", "block_norm=batch", "blocks=0", "levels=3", "channels_per_level=8,8,16", "stem_stride=3", "latent=global",
 		"hidden=24,16", "pool_size=4", "dropout=0.2", "codebook_update=gradient", "straight_through=false", "codebook_start=uniform", "num_embeddings=16",
-		"embedding_dim=8", "batch_size=6", "pixels_per_step=0", "epochs=12", "max_steps=0", "warmup_steps=0", "optimizer=adam", "learning_rate=0.003", NULL });
+		"embedding_dim=8", "batch_size=6", "pixels_per_step=0", "epochs=8", "max_steps=0", "warmup_steps=0", "optimizer=adam", "learning_rate=0.003", NULL });
 }
 
 TEST_MAIN(RUN(canvases_hold_their_cells) RUN(an_epoch_has_each_cell_once) RUN(improved_learns) RUN(improved_learns_with_turns_and_parts)
