@@ -23,7 +23,7 @@ static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv o
 	                          options, VQ_CLI_OUTPUT, 0, 1 };
 
 /* The target: one of these is in use. */
-static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; } to;
+static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; bool png, made; } to;
 
 static vq_status open_target(void)
 {
@@ -31,7 +31,11 @@ static vq_status open_target(void)
 		return vq_npy_stack_open(&to.npy, vq_cli.output);
 	if (opt.npz)
 		return vq_npz_open(&to.npz, vq_cli.output);
-	return opt.csv ? vq_export_csv_open(&to.csv, vq_cli.output) : vq_export_png_open(vq_cli.output);
+	if (opt.csv)
+		return vq_export_csv_open(&to.csv, vq_cli.output);
+	VQ_TRY(vq_export_png_open(vq_cli.output, &to.made));
+	to.png = true;
+	return VQ_OK;
 }
 
 static void abort_target(void)
@@ -39,6 +43,8 @@ static void abort_target(void)
 	vq_npy_stack_abort(to.npy);
 	vq_npz_abort(to.npz);
 	vq_table_abort(to.csv);
+	if (to.png)
+		vq_export_png_abort(vq_cli.output, to.made);
 }
 
 static vq_status commit_target(void)
