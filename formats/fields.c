@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *const image_ends[] = { ".tif", ".tiff", ".png" };
 
@@ -289,7 +290,8 @@ vq_status vq_fields_cellpose(vq_fields *l, const char *dir, const char *suffix, 
 static vq_status whole_field(vq_fields *l, const char *path, const char *mask_suffix)
 {
 	size_t n = stem_length(path), m = mask_suffix ? strlen(mask_suffix) : 0;
-	if (m && n > m && !strncmp(path + n - m, mask_suffix, m))
+	bool whole = m && is_image_name(mask_suffix + 1); /* a suffix with the extension */
+	if (m && (whole ? vq_path_ends(path, mask_suffix) : n > m && !strncmp(path + n - m, mask_suffix, m)))
 		return VQ_OK;
 	vq_field *f = vq_fields_add(l);
 	if (!f)
@@ -302,10 +304,10 @@ static vq_status whole_field(vq_fields *l, const char *path, const char *mask_su
 	char *name = vq_fields_format(l, "%.*s%s", (int)n, path, mask_suffix);
 	if (!name)
 		return VQ_ENOMEM;
-	char *mask = find_image(l, "", name, path + n);
+	char *mask = !whole ? find_image(l, "", name, path + n) : !access(name, F_OK) ? name : NULL;
 	if (mask)
 		return set_labels(l, f, mask);
-	f->problem = vq_fields_format(l, "%s: no mask %s%s", path, name, path + n);
+	f->problem = vq_fields_format(l, "%s: no mask %s%s", path, name, whole ? "" : path + n);
 	return f->problem ? VQ_OK : VQ_ENOMEM;
 }
 

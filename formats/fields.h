@@ -46,7 +46,7 @@ vq_status vq_fields_image(vq_fields *l, const char *const *file, int n, const ch
  * that says how to make masks of it. None at all: VQ_EINVAL. */
 vq_status vq_fields_cellpose(vq_fields *l, const char *dir, const char *suffix, const char *masks);
 /* Each file is a cell; a directory stands for the images in it, by name. mask_suffix (or NULL): the mask of NAME.EXT is
- * NAME+mask_suffix.{EXT,tif,tiff,png}, and such files are not cells. */
+ * NAME+mask_suffix.{EXT,tif,tiff,png}, or NAME+mask_suffix where that is an image's name, and such files are not cells. */
 vq_status vq_fields_whole(vq_fields *l, const char *const *file, int n, const char *mask_suffix);
 
 /* VQ_EINVAL when two fields have the same id, with both named and the metadata columns that tell them apart. */

@@ -17,6 +17,8 @@ vq_status vq_npy_write(const char *path, const vq_tensor *t);
  * accepted, bytes (0 = 4 GiB). Caller frees. */
 vq_status vq_npy_read(const char *path, size_t limit, vq_tensor *out);
 vq_status vq_npy_parse(const void *data, size_t n, const char *what, vq_tensor *out);
+/* One plane as f32 [H,W], as CellProfiler keeps illumination functions; another number of axes, or an empty one, is VQ_EUNSUP. Caller frees. */
+vq_status vq_npy_plane(const char *path, vq_tensor *out);
 
 /* An array that grows along its first axis, item by item: all items of one type and shape. The length goes into the header at the
  * end, so that path must be a file, no pipe. */

@@ -165,3 +165,17 @@ vq_status vq_npy_read(const char *path, size_t limit, vq_tensor *out)
 	vq_buf_free(&file);
 	return s;
 }
+
+vq_status vq_npy_plane(const char *path, vq_tensor *out)
+{
+	vq_tensor t;
+	*out = (vq_tensor){0};
+	VQ_TRY(vq_npy_read(path, (size_t)1 << 30, &t));
+	vq_status s = VQ_OK;
+	if (t.ndim != 2 || t.shape[0] < 1 || t.shape[1] < 1)
+		s = vq_fail(VQ_EUNSUP, "%s: an array of %d ax%s, where one plane (height, width) is wanted", path, t.ndim, t.ndim == 1 ? "is" : "es");
+	else
+		s = vq_tensor_to_f32(out, &t);
+	vq_tensor_free(&t);
+	return s;
+}

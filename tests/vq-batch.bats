@@ -142,6 +142,13 @@ peak() {
     [ ! -e x.vqt ]
 }
 
+@test "a pipe that closes" {
+    cells 3 >cells.vqt
+    status=0
+    { sleep 0.2; vq-batch cells.vqt 2>.stderr || echo $? >.status; } | true
+    same "$(cat .status) $(cat .stderr)" "1 vq-batch: standard output: Broken pipe"
+}
+
 @test "the first batch leaves before the last cell comes" {
     vq-synth -n 600 --channels 1 --max-size 40 | vq-normalize | vq-pad >cells.vqt
     size=$(stat -c %s cells.vqt)

@@ -332,6 +332,9 @@ vq-crop: warning: junk.tif: neither TIFF nor PNG
 vq-crop: warning: f.csv line 7: 2 fields, where the first line has 3
 vq-crop: warning: f.csv line 8: no file for DNA"
     rm out.vqt
+    fails 1 vq-crop -q --load-data f.csv $SMALL -o out.vqt
+    same "$err" "vq-crop: 7 of 8 fields failed, the first: none.tif: No such file or directory"
+    rm out.vqt
     fails 1 vq-crop --load-data f.csv $SMALL -o out.vqt --strict
     same "$err" "vq-crop: none.tif: No such file or directory"
     [ ! -e out.vqt ]
@@ -405,6 +408,11 @@ vq-crop: warning: f.csv line 8: no file for DNA"
     same "$err" "vq-crop: warning: cells/b.tif: no mask cells/b_mask.tif"
     meta 1
     same "$(json .meta area),$(json .meta raw.mean.0)" 13,625.53846153846155
+    (cd cells && vq-crop --whole a.tif a_mask.tif --mask-suffix _mask.tif) >one
+    same "$(ids one)" "a#1 "
+    run_split vq-crop --whole cells --mask-suffix _mask.tif
+    same "$(ids)" "a#1 "
+    same "$err" "vq-crop: warning: cells/b.tif: no mask cells/b_mask.tif"
     SPP=2 tiff two.tif 12 10 8 $(grid 12 10 'x' | tr ' ' '\n' | awk 'NF { print $1, $1 == 5 }')
     ok vq-crop --whole two.tif --mask-channel last
     meta 1
@@ -475,6 +483,10 @@ vq-crop: warning: f.csv line 8: no file for DNA"
     if [ -w /dev/full ]; then
         status=0
         vq-crop --load-data f.csv $SMALL >/dev/full 2>.stderr || status=$?
+        same "$status $(cat .stderr)" "1 vq-crop: standard output: No space left on device"
+        { echo FileName_DNA,ObjectsFileName_N,Metadata_Field; for i in {1..600}; do echo "1.tif,labels.tif,f$i"; done; } >many.csv
+        status=0
+        vq-crop --load-data many.csv $SMALL >/dev/full 2>.stderr || status=$?
         same "$status $(cat .stderr)" "1 vq-crop: standard output: No space left on device"
     fi
     status=0

@@ -84,14 +84,13 @@ range() { awk 'NR == 1 || $1 < lo { lo = $1 } NR == 1 || $1 > hi { hi = $1 } END
     vq-train "${tiny[@]}" --set embedding_dim=8 --steps 1 -o narrow cells.vqt
     fails 1 vq-decode -m narrow/model.safetensors -o x.vqt codes.vqt
     same "$err" "vq-decode: codes.vqt: codes of a codebook of 32 x 16; narrow/model.safetensors has 32 x 8"
+    vq-train "${tiny[@]}" --seed 5 --steps 1 -o other cells.vqt
+    fails 1 vq-decode -m other/model.safetensors -o x.vqt codes.vqt
+    same "$err" "vq-decode: codes.vqt: codes of another model: other/model.safetensors has other codebook vectors"
     fails 1 vq-decode -m $M -o x.vqt "$ROOT/tests/golden/codes-levels.vqt"
     has "$err" "vq-decode: $ROOT/tests/golden/codes-levels.vqt: codes of "
     fails 1 vq-decode -m $M -o x.vqt "$ROOT/tests/golden/v1-codes.vqt"
     has "$err" "vq-decode: $ROOT/tests/golden/v1-codes.vqt: "
-    # the grid of another stride does not fit the cell
-    vq-train "${tiny[@]}" --set levels=1 --set channels_per_level=[8] --steps 1 -o fine cells.vqt
-    fails 1 vq-decode -m fine/model.safetensors -o x.vqt codes.vqt
-    [[ $err =~ ^"vq-decode: codes.vqt: record Simulated_A01_1#1: metadata keys size and pad give "[0-9]+" x "[0-9]+", the image has "[0-9]+" x "[0-9]+$ ]]
     [ ! -e x.vqt ]
 }
 

@@ -95,6 +95,7 @@ codes() { local to=$1; shift; vq-encode -m $M "$@" | npz "$to"; }
     done
     ok vq-encode -m $M --only test -o test.vqt cells.vqt
     same "$(vq-info --json test.vqt >i; json i records)" 0
+    same "$err" "vq-encode: warning: cells.vqt: no cell of the test part, by run/split.csv"
     # another table
     { echo id,split; cut -d , -f 1 run/split.csv | sed '1d; s/$/,test/'; } >all.csv
     ok vq-encode -m $M --only test --split all.csv -o test.vqt cells.vqt

@@ -118,6 +118,7 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     has "$err" "vq-export: file: "
     fails 1 vq-export --png --channel RNA -o p cells.vqt
     has "$err" "has no channel RNA"
+    [ ! -e p ]
     golden v1-codes.vqt
     fails 1 vq-export --png -o q v1-codes.vqt
     same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"

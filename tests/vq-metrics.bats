@@ -164,6 +164,13 @@ pair() {
     fails 2 vq-metrics --reference a b c
 }
 
+@test "a cut index is a warning that names the file once" {
+    pair
+    head -c -5 x.vqt >cut.vqt
+    ok vq-metrics --reference cut.vqt --range 255 y.vqt
+    same "$err" "vq-metrics: warning: cut.vqt: the index is cut; the records are complete"
+}
+
 @test "a closed or full output is one line and exit 1" {
     pair
     fails 1 bash -c 'vq-metrics --reference x.vqt --range 255 y.vqt >/dev/full'

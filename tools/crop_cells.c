@@ -48,9 +48,8 @@ static void put_cell(crop_out *out, const vq_field *field, const crop_field *dat
 		vqt_record_free(&r);
 	}
 	if (s < 0) {
-		vq_error("%s", vq_message());
 		vqt_abort(out->writer);
-		exit(vq_cli_end(1));
+		vq_die(NULL);
 	}
 	out->cells++;
 }

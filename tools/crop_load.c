@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "formats/imagefile.h"
-#include "formats/npy_read.h"
+#include "formats/npy.h"
 
 enum { PLANES_MAX = 1024, NAME_MAX_BYTES = 200 };
 
@@ -313,14 +313,13 @@ static vq_status choose(loader *l)
 
 static vq_status divide(const loader *l, const char *path, float *p)
 {
-	vq_tensor by = { 0 }, f32 = { 0 };
+	vq_tensor f32 = { 0 };
 	vq_image im = { 0 };
 	vq_image_file *f;
 	const int64_t *want = l->image[0].planes.shape;
 	vq_status s;
 	if (vq_path_ends(path, ".npy")) {
-		VQ_TRY(vq_npy_plane(path, &by));
-		s = vq_tensor_copy(&f32, &by);
+		s = vq_npy_plane(path, &f32);
 	} else {
 		VQ_TRY(vq_image_open(&f, path, NULL));
 		s = vq_image_planes(f, &VQ_PICK, &im);
@@ -336,7 +335,6 @@ static vq_status divide(const loader *l, const char *path, float *p)
 		            (long long)want[2], (long long)want[1]);
 	if (s == VQ_OK && (s = vq_plane_divide(p, f32.data, pixels(l))) < 0)
 		s = vq_context(s, "%s: an illumination function", path);
-	vq_tensor_free(&by);
 	vq_tensor_free(&f32);
 	vq_image_free(&im);
 	return s;

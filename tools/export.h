@@ -18,8 +18,10 @@ vq_status vq_export_h5ad_put(vq_export_h5ad *e, const vqt_record *rec, const cJS
 vq_status vq_export_h5ad_commit(vq_export_h5ad *e); /* frees e either way */
 void vq_export_h5ad_abort(vq_export_h5ad *e);       /* NULL is fine */
 
-/* path becomes a directory if it is not there; VQ_EIO when it holds anything. */
-vq_status vq_export_png_open(const char *path);
+/* path becomes a directory if it is not there (*made); VQ_EIO when it holds anything. */
+vq_status vq_export_png_open(const char *path, bool *made);
+/* Takes the pictures away again, and the directory where it was made: after a successful open only. */
+void vq_export_png_abort(const char *path, bool made);
 /* The record's true pixels as a PNG: one channel grey, several as a composite of colours. channel: the one to show alone, by name;
  * NULL for all. The contrast is that of the normalisation: [-1, 1]; [-3, 3] of z-scores; of raw pixels the field's percentiles 0.1 to
  * 99.9, else the record's own extremes. */

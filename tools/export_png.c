@@ -15,9 +15,10 @@ enum { NAME_MOST = 180 };
 
 /* --- names --- */
 
-vq_status vq_export_png_open(const char *path)
+vq_status vq_export_png_open(const char *path, bool *made)
 {
-	if (!mkdir(path, 0777))
+	*made = !mkdir(path, 0777);
+	if (*made)
 		return VQ_OK;
 	DIR *d = errno == EEXIST ? opendir(path) : NULL;
 	if (!d)
@@ -27,6 +28,22 @@ vq_status vq_export_png_open(const char *path)
 		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
 	closedir(d);
 	return empty ? VQ_OK : vq_fail(VQ_EIO, "%s: the directory is not empty", path);
+}
+
+void vq_export_png_abort(const char *path, bool made)
+{
+	DIR *d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		size_t n = strlen(e->d_name);
+		char *file = n > 4 && !strcmp(e->d_name + n - 4, ".png") ? vq_format("%s/%s", path, e->d_name) : NULL;
+		if (file)
+			unlink(file);
+		free(file);
+	}
+	if (d)
+		closedir(d);
+	if (made)
+		rmdir(path);
 }
 
 /* FIELD#12 and no other '#': what vq-crop and vq-synth make. */

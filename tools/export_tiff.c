@@ -231,7 +231,8 @@ static void put_back(vq_export_tiff *e, const cell *k, const vq_tensor *grey)
 vq_status vq_export_tiff_open(vq_export_tiff **out, const char *path, const char *root)
 {
 	*out = NULL;
-	VQ_TRY(vq_export_png_open(path));
+	bool made;
+	VQ_TRY(vq_export_png_open(path, &made));
 	vq_export_tiff *e = vq_calloc(1, sizeof *e);
 	if (!e)
 		return VQ_ENOMEM;

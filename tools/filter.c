@@ -35,9 +35,8 @@ void vq_samples_close(vqt_reader *in)
 
 void vq_filter_die(vqt_filter *f)
 {
-	char *why = vq_strdup(vq_message()); /* abandoning a stream may fail in its own way */
 	vqt_filter_abort(f);
-	vq_die("%s", why ? why : "out of memory");
+	vq_die(NULL);
 }
 
 int vq_filter_samples(const char *path, const char *tool, vq_status (*apply)(vqt_record *rec, void *user), void *user)

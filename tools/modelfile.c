@@ -6,6 +6,7 @@
 
 #include "formats/config.h"
 #include "formats/safetensors.h"
+#include "formats/xxh64.h"
 #include "lib/model/graph.h"
 
 enum { MODEL_VERSION = 1 };
@@ -209,6 +210,19 @@ vq_status vq_model_init_from(vq_model *m, const char *path)
 	return s;
 }
 
+bool vq_model_codebook(const vq_model *m, int level, char hash[17])
+{
+	char tensor[64];
+	snprintf(tensor, sizeof tensor, "%s.codebook", m->info.level[level].prefix);
+	int i = vq_params_find(&m->params, tensor);
+	if (i < 0)
+		return false;
+	const vq_param *p = &m->params.p[i];
+	const float *v = (p->trainable ? m->param : m->state) + p->offset;
+	snprintf(hash, 17, "%016llx", (unsigned long long)vq_xxh64_of(v, sizeof *v * p->count, 0));
+	return true;
+}
+
 cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
 {
 	cJSON *o = cJSON_CreateObject(), *levels = cJSON_CreateArray();
@@ -221,13 +235,15 @@ cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
 	cJSON_AddItemToObject(o, "levels", levels);
 	for (int i = 0; i < m->info.levels; i++) {
 		const vq_code_level *l = &m->info.level[i];
-		char tensor[64];
+		char tensor[64], hash[17];
 		cJSON *e = cJSON_CreateObject();
 		snprintf(tensor, sizeof tensor, "%s.codebook", l->prefix);
 		cJSON_AddStringToObject(e, "name", l->name);
 		cJSON_AddNumberToObject(e, "size", l->size);
 		cJSON_AddNumberToObject(e, "dim", l->dim);
 		cJSON_AddStringToObject(e, "tensor", tensor);
+		if (vq_model_codebook(m, i, hash))
+			cJSON_AddStringToObject(e, "hash", hash);
 		cJSON_AddItemToArray(levels, e);
 	}
 	cJSON_AddNumberToObject(o, "multiple", m->info.multiple);

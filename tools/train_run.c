@@ -294,7 +294,7 @@ static vq_status draw_samples(train_run *r, vq_trainer *t, const vq_epoch *e)
 	vq_status s = path ? make_dir(dir, NULL) : VQ_ENOMEM;
 	for (uint32_t i = 0; i < shown && s == VQ_OK; i++) {
 		uint32_t k = from[(uint64_t)i * n / shown];
-		vq_cell cell;
+		vq_cell cell = {0};
 		s = train_cells_get(&r->cells, k, &cell);
 		size_t count = c * (size_t)cell.h * (size_t)cell.w;
 		if (s < 0 || !(image[i] = vq_malloc(2 * count * sizeof(float))))

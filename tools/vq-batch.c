@@ -68,10 +68,12 @@ static vq_status out_of_window(struct state *s, bool all)
 static vq_status add(struct state *s, vqt_record *rec)
 {
 	vq_bucket_item it;
-	VQ_TRY(vq_batch_sample_make(rec, &it));
+	vq_status status = vq_batch_sample_make(rec, &it);
+	if (status < 0)
+		return vq_context(status, "%s", vqt_name(s->f.in));
 	if (!s->shuffle)
 		return into_bucket(s, &it);
-	vq_status status = vq_shuffle_put(s->shuffle, &it);
+	status = vq_shuffle_put(s->shuffle, &it);
 	if (status < 0) {
 		vq_batch_sample_free(it.item);
 		return status;
@@ -94,7 +96,6 @@ static vq_status batch(struct state *s)
 	while ((got = vqt_filter_next(&s->f, &rec)) > 0) {
 		vq_status status = add(s, &rec);
 		if (status < 0) {
-			vq_context(status, "%s", vqt_name(s->f.in));
 			vqt_record_free(&rec);
 			return status;
 		}
@@ -109,14 +110,15 @@ static vq_status split_record(vqt_filter *f, const vqt_record *rec)
 {
 	vqt_record sample;
 	int n;
-	VQ_TRY(vq_batch_count(rec, &n));
-	for (int i = 0; i < n; i++) {
-		VQ_TRY(vq_batch_item(rec, i, &sample));
-		vq_status s = vqt_put(f->out, &sample);
+	vq_status s = vq_batch_count(rec, &n);
+	for (int i = 0; s == VQ_OK && i < n; i++) {
+		if ((s = vq_batch_item(rec, i, &sample)) < 0)
+			break;
+		vq_status put = vqt_put(f->out, &sample);
 		vqt_record_free(&sample);
-		VQ_TRY(s);
+		VQ_TRY(put);
 	}
-	return VQ_OK;
+	return s < 0 ? vq_context(s, "%s", vqt_name(f->in)) : VQ_OK;
 }
 
 static vq_status split(vqt_filter *f)
@@ -126,8 +128,7 @@ static vq_status split(vqt_filter *f)
 	while ((got = vqt_filter_next(f, &rec)) > 0) {
 		vq_status s = split_record(f, &rec);
 		vqt_record_free(&rec);
-		if (s < 0)
-			return vq_context(s, "%s", vqt_name(f->in));
+		VQ_TRY(s);
 	}
 	return got;
 }

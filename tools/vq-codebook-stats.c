@@ -155,7 +155,7 @@ static vq_status read_stream(const char *path)
 	VQ_TRY(vqt_open(&in, path, NULL, NULL));
 	vq_status s = vq_codestats_read(&run, in, (uint64_t)opt.batch);
 	if (s == VQ_OK && vqt_warning(in))
-		vq_warn("%s: %s", vqt_name(in), vqt_warning(in));
+		vq_warn("%s", vqt_warning(in));
 	vqt_close(in);
 	return s;
 }

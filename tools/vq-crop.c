@@ -27,7 +27,7 @@ static const vq_option options[] = {
 	{ "image-suffix", 0, VQ_OPT_STRING, &o.suffix, "S", "With --cellpose: images are called NAME plus S." },
 	{ "masks", 0, VQ_OPT_FILE, &o.masks, "DIR", "With --cellpose: where the masks are (default: beside the images)." },
 	{ "whole", 0, VQ_OPT_FLAG, &o.whole, NULL, "Each operand is an image of one cell, or a directory of such images." },
-	{ "mask-suffix", 0, VQ_OPT_STRING, &o.mask_suffix, "S", "With --whole: the mask of NAME.tif is NAME plus S; what is not 0 in it is the cell." },
+	{ "mask-suffix", 0, VQ_OPT_STRING, &o.mask_suffix, "S", "With --whole: the mask of NAME.tif is NAME plus S, which may end in an extension; what is not 0 in it is the cell." },
 	{ "mask-channel", 0, VQ_OPT_CHOICE, &o.mask_channel, "WHICH", "With --whole: the last channel of each file is its mask.", "last", .given = &o.mask_last },
 	{ "locations", 0, VQ_OPT_FILE, &o.locations, "CSV", "CellProfiler's object table: --box pixels around Location_Center_X, Location_Center_Y in the fields of --load-data or --image, or of the table itself; no label images." },
 	{ "box", 0, VQ_OPT_INT, &o.box, "N", "With --locations: side of the crops, in pixels.", NULL, 1, 65536 },
@@ -193,6 +193,7 @@ int main(int argc, char **argv)
 	crop_out out = { .tool = tool.name };
 	crop_queue *queue;
 	size_t failed = 0;
+	char *first = NULL;
 	vq_cli_parse(&tool, argc, argv, &operands);
 	check_options(&operands);
 	read_rules(&rules);
@@ -215,7 +216,8 @@ int main(int argc, char **argv)
 		}
 		if (s < 0) {
 			vq_warn("%s", vq_message());
-			failed++;
+			if (!failed++)
+				first = vq_strdup(vq_message());
 		}
 	}
 	crop_queue_stop(queue);
@@ -223,6 +225,9 @@ int main(int argc, char **argv)
 		must(vqt_finish(out.writer));
 	else if (!failed && !out.dropped)
 		vq_error("no cell in %zu field%s", list.n, list.n == 1 ? "" : "s");
+	if (first && vq_cli.verbosity < 0) /* warnings were not wanted, but a failure is never silent */
+		vq_error("%zu of %zu field%s failed, the first: %s", failed, list.n, list.n == 1 ? "" : "s", first);
+	free(first);
 	cJSON_Delete(out.channels);
 	free_rules(&rules);
 	vq_fields_free(&list);

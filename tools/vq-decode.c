@@ -172,8 +172,12 @@ static void check_model(const decoder *d)
 	for (int l = 0; l < n; l++) {
 		const cJSON *e = cJSON_GetArrayItem(levels, l), *size = cJSON_GetObjectItemCaseSensitive(e, "size"), *dim = cJSON_GetObjectItemCaseSensitive(e, "dim");
 		const vq_code_level *have = &d->model.info.level[l];
+		const char *hash = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(e, "hash"));
+		char ours[17];
 		if ((cJSON_IsNumber(size) && size->valueint != have->size) || (cJSON_IsNumber(dim) && dim->valueint != have->dim))
 			vq_die("%s: codes of a codebook of %d x %d; %s has %d x %d", vqt_name(d->in), size ? size->valueint : 0, dim ? dim->valueint : 0, model_path, have->size, have->dim);
+		if (hash && vq_model_codebook(&d->model, l, ours) && strcmp(hash, ours))
+			vq_die("%s: codes of another model: %s has other codebook vectors", vqt_name(d->in), model_path);
 	}
 }
 
@@ -208,9 +212,8 @@ int main(int argc, char **argv)
 	open_output(&d);
 	vq_window_job job = { vq_cli.threads, next, work, put, &d };
 	if (vq_window_run(&job) < 0) {
-		char *why = vq_strdup(vq_message());
 		vqt_abort(d.out);
-		vq_die("%s", why ? why : "out of memory");
+		vq_die(NULL);
 	}
 	if (vqt_warning(d.in))
 		vq_warn("%s", vqt_warning(d.in));

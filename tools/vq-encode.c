@@ -36,6 +36,7 @@ typedef struct {
 	vq_parts *parts;
 	char *split;            /* the table's path */
 	vq_sample_reader in;
+	bool any;               /* --only found a cell */
 	vqt_writer *out, *samples;
 } encoder;
 
@@ -66,8 +67,10 @@ static int next(void *ctx, vqt_record *rec)
 	int got;
 	while ((got = vq_sample_reader_next(&e->in, rec)) > 0) {
 		int part = only_given ? part_of(e, rec) : only;
-		if (part == only)
+		if (part == only) {
+			e->any = true;
 			return 1;
+		}
 		if (part < 0)
 			got = no_part(e, rec);
 		vqt_record_free(rec);
@@ -199,10 +202,9 @@ static cJSON *chain_args(void)
 /* Ends with the message of the failure; unfinished files go. */
 static _Noreturn void abandon(encoder *e)
 {
-	char *why = vq_strdup(vq_message());
 	vqt_abort(e->out);
 	vqt_abort(e->samples);
-	vq_die("%s", why ? why : "out of memory");
+	vq_die(NULL);
 }
 
 static void open_outputs(encoder *e)
@@ -239,6 +241,8 @@ int main(int argc, char **argv)
 		abandon(&e);
 	if (vqt_warning(e.in.in))
 		vq_warn("%s", vqt_warning(e.in.in));
+	if (!e.any && vqt_count(e.in.in))
+		vq_warn("%s: no cell of the %s part, by %s", vqt_name(e.in.in), vq_part_name((vq_part)only), e.parts ? e.split : "Metadata_Split");
 	vq_sample_reader_close(&e.in);
 	vqt_writer *out = e.out;
 	e.out = NULL;

@@ -27,7 +27,7 @@ static const vq_tool tool = { "vq-export", "write a stream as .npy, .npz, .csv, 
 	                          options, VQ_CLI_OUTPUT, 0, 1 };
 
 /* The target: one of these is in use. */
-static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; vq_export_h5ad *h5ad; vq_export_tiff *tiff; } to;
+static struct { vq_npy_stack *npy; vq_npz *npz; vq_table *csv; vq_export_h5ad *h5ad; vq_export_tiff *tiff; bool png, made; } to;
 
 static vq_status open_target(void)
 {
@@ -39,7 +39,11 @@ static vq_status open_target(void)
 		return vq_export_h5ad_open(&to.h5ad, vq_cli.output, opt.model);
 	if (opt.tiff)
 		return vq_export_tiff_open(&to.tiff, vq_cli.output, opt.root);
-	return opt.csv ? vq_export_csv_open(&to.csv, vq_cli.output) : vq_export_png_open(vq_cli.output);
+	if (opt.csv)
+		return vq_export_csv_open(&to.csv, vq_cli.output);
+	VQ_TRY(vq_export_png_open(vq_cli.output, &to.made));
+	to.png = true;
+	return VQ_OK;
 }
 
 static void abort_target(void)
@@ -49,6 +53,8 @@ static void abort_target(void)
 	vq_table_abort(to.csv);
 	vq_export_h5ad_abort(to.h5ad);
 	vq_export_tiff_abort(to.tiff);
+	if (to.png)
+		vq_export_png_abort(vq_cli.output, to.made);
 }
 
 static vq_status commit_target(void)

@@ -168,7 +168,7 @@ static void show_warnings(void)
 {
 	for (vq_pair_side side = VQ_PAIR_STREAM; side <= VQ_PAIR_REFERENCE; side++)
 		if (vq_pairs_warning(run.pairs, side))
-			vq_warn("%s: %s", vq_pairs_name(run.pairs, side), vq_pairs_warning(run.pairs, side));
+			vq_warn("%s", vq_pairs_warning(run.pairs, side));
 }
 
 static vq_status report(void)

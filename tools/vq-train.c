@@ -150,7 +150,7 @@ static vq_status epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
 static bool step(void *ctx, const vq_progress *p)
 {
 	double left = p->fraction > 0 ? p->seconds * (1 - p->fraction) / p->fraction : 0;
-	vq_progress_show("epoch %lld  step %lld  %.0f cells/s  loss %.4f (recon %.4f, commit %.4f)  usage %.2f  ETA %d:%02d", (long long)p->epoch + 1,
+	vq_progress_show("epoch %lld step %lld %.0f img/s loss %.4f (%.4f+%.4f) usage %.2f ETA %d:%02d", (long long)p->epoch + 1,
 		(long long)p->step, p->cells_per_second, p->loss, p->recon, p->commit, p->usage, (int)left / 60, (int)left % 60);
 	return interrupted;
 }

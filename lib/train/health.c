@@ -64,10 +64,12 @@ static uint32_t *numbers(size_t n)
 }
 
 /* Lloyd's iterations from the rows already chosen; an empty cluster keeps its centre. */
-static void kmeans(const float *rows, size_t n, int k, int d, int steps, float *centre, float *count)
+static vq_status kmeans(const float *rows, size_t n, int k, int d, int steps, float *centre, float *count)
 {
-	double *sum = calloc((size_t)k * (size_t)d, sizeof *sum);
-	for (int it = 0; sum && it < steps; it++) {
+	double *sum = vq_calloc((size_t)k * (size_t)d, sizeof *sum);
+	if (!sum)
+		return VQ_ENOMEM;
+	for (int it = 0; it < steps; it++) {
 		memset(sum, 0, sizeof *sum * (size_t)k * (size_t)d);
 		memset(count, 0, sizeof *count * (size_t)k);
 		for (size_t r = 0; r < n; r++) {
@@ -93,6 +95,7 @@ static void kmeans(const float *rows, size_t n, int k, int d, int steps, float *
 				centre[(size_t)c * (size_t)d + (size_t)i] = (float)(sum[(size_t)c * (size_t)d + (size_t)i] / (double)count[c]);
 	}
 	free(sum);
+	return VQ_OK;
 }
 
 static vq_status gather(vq_trainer *t, int k, int d, vq_buf *rows)
@@ -126,7 +129,7 @@ static vq_status spread(vq_trainer *t, const book *b, const vq_buf *rows)
 		count[i] = 1;
 	}
 	if (s == VQ_OK && t->c->codebook_start == VQ_START_KMEANS)
-		kmeans(row, n, b->k, b->d, t->c->kmeans_steps, centre, count);
+		s = kmeans(row, n, b->k, b->d, t->c->kmeans_steps, centre, count);
 	for (size_t i = 0; s == VQ_OK && i < k; i++)
 		s = put_row(t, b, (int)i, centre + i * d, VQ_MAX(count[i], 1e-3f), scratch);
 	free(centre);
