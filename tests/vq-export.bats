@@ -153,7 +153,7 @@ in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
     run ! in_file codes.h5ad Cells_VQ_LatentMean_16
     ok vq-export --h5ad -o plain.h5ad codes.vqt
     run ! in_file plain.h5ad codebook
-    fails 1 vq-export --h5ad -m run/last.ckpt -o x.h5ad cells.vqt
+    fails 1 vq-export --h5ad -m run/none.safetensors -o x.h5ad cells.vqt
     fails 1 vq-export -q --h5ad -m run/model.safetensors -o x.h5ad cells.vqt
     has "$err" "a stream that names no codebook has no use for -m MODEL"
     # codes with features and codes without do not make one table

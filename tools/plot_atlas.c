@@ -264,10 +264,10 @@ static vq_status read_cells(atlas *a, const char *path)
 static vq_status decode_one(const atlas *a, codec *c, int code, float *out)
 {
 	enum { GRID = SPAN + 6 };
-	cell_codes k = { .h = GRID, .w = GRID };
 	float *pixels = NULL;
 	vq_status s = VQ_OK;
 	int side = GRID * a->stride, from = (side - a->side) / 2;
+	cell_codes k = { .h = GRID, .w = GRID, .extent_h = side, .extent_w = side, .valid = { 0, 0, 0, side, side } };
 	for (int l = 0; l < a->model.info.levels; l++) {
 		if (!(k.codes[l] = vq_malloc(GRID * GRID * sizeof **k.codes)))
 			s = VQ_ENOMEM;
