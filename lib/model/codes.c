@@ -2,7 +2,6 @@
  *
  * Parameters are named as PyTorch names those of two nn.Sequential, "enc" and "dec", so that weights can be exchanged. */
 #include <stdio.h>
-#include <string.h>
 
 #include "lib/model/family.h"
 
@@ -19,12 +18,7 @@ vq_status vq_codes_describe(const vq_config *c, vq_model_info *info)
 	if (c->codebook_depth != 1)
 		return vq_fail(VQ_EUNSUP, "codebook_depth beyond 1 is not in this version");
 	info->multiple = info->stride = 1 << c->levels;
-	info->levels = 1;
-	vq_code_level *l = &info->level[0];
-	strcpy(l->name, "codes");
-	strcpy(l->prefix, "quantizer");
-	l->size = c->num_embeddings;
-	l->dim = c->embedding_dim;
+	vq_describe_book(c, info);
 	/* Between two cells one code position must stay empty, and the stem must not reach across. */
 	info->packable = true;
 	info->gap = VQ_ALIGN(VQ_MAX(info->multiple, c->stem_kernel / 2), info->multiple);
@@ -48,12 +42,6 @@ static int block(vq_family *f, int x, const char *name)
 	return in_place ? h : vq_layer_add(b, x, h);
 }
 
-static const char *numbered(char buf[32], const char *part, int i)
-{
-	snprintf(buf, 32, "%s.%d", part, i);
-	return buf;
-}
-
 static int encoder(vq_family *f, int x)
 {
 	const vq_config *c = f->c;
@@ -62,12 +50,12 @@ static int encoder(vq_family *f, int x)
 	int at = 0;
 	for (int l = 0; l < c->levels; l++) {
 		int k = l ? 3 : c->stem_kernel;
-		x = vq_layer_conv(b, x, numbered(name, "enc", at), c->channels_per_level.v[l], (vq_conv_spec){ .k = k, .s = 2, .p = k / 2, .bias = true, .act = f->act, .sum = -1 });
+		x = vq_layer_conv(b, x, vq_numbered(name, "enc", at), c->channels_per_level.v[l], (vq_conv_spec){ .k = k, .s = 2, .p = k / 2, .bias = true, .act = f->act, .sum = -1 });
 		at += 2; /* the activation counts as a layer */
 		for (int i = 0; i < c->blocks; i++)
-			x = block(f, x, numbered(name, "enc", at++));
+			x = block(f, x, vq_numbered(name, "enc", at++));
 	}
-	return vq_layer_conv(b, x, numbered(name, "enc", at), c->embedding_dim, (vq_conv_spec){ .k = 1, .s = 1, .bias = true, .f32_out = true, .sum = -1 });
+	return vq_layer_conv(b, x, vq_numbered(name, "enc", at), c->embedding_dim, (vq_conv_spec){ .k = 1, .s = 1, .bias = true, .f32_out = true, .sum = -1 });
 }
 
 static int decoder(vq_family *f, int x)
@@ -79,45 +67,24 @@ static int decoder(vq_family *f, int x)
 	x = vq_layer_conv(b, x, "dec.0", c->channels_per_level.v[c->levels - 1], (vq_conv_spec){ .k = 1, .s = 1, .bias = true, .sum = -1 });
 	for (int l = c->levels - 1; l >= 0; l--) {
 		int out = l ? c->channels_per_level.v[l - 1] : c->head_channels;
-		x = vq_layer_deconv(b, x, numbered(name, "dec", at), out, (vq_conv_spec){ .k = 4, .s = 2, .p = 1, .bias = true, .act = f->act, .sum = -1 });
+		x = vq_layer_deconv(b, x, vq_numbered(name, "dec", at), out, (vq_conv_spec){ .k = 4, .s = 2, .p = 1, .bias = true, .act = f->act, .sum = -1 });
 		at += 2;
 		for (int i = 0; i < c->blocks && l; i++)
-			x = block(f, x, numbered(name, "dec", at++));
+			x = block(f, x, vq_numbered(name, "dec", at++));
 	}
-	return vq_layer_conv(b, x, numbered(name, "dec", at), f->info->channels, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .bias = true, .f32_out = true, .sum = -1 });
+	return vq_layer_conv(b, x, vq_numbered(name, "dec", at), f->info->channels, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .bias = true, .f32_out = true, .sum = -1 });
 }
 
 void vq_codes_build(vq_family *f, vq_canvas v)
 {
-	vq_builder *b = f->b;
-	const vq_config *c = f->c;
-	vq_model_io *io = f->io;
-	vq_quant_spec quant = { .size = c->num_embeddings, .beta = (float)c->commitment_cost, .decay = (float)c->ema_decay, .eps = (float)c->ema_epsilon,
-		.ema = c->codebook_update == VQ_UPDATE_EMA, .name = "quantizer", .scalar = VQ_S_COMMIT, .scale = VQ_SCALE_COMMIT, .straight_through = c->straight_through };
-	int q;
-	if (f->kind != VQ_GRAPH_DECODE) {
-		io->input = vq_value_new(b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, f->info->channels, 0);
-		int z = encoder(f, vq_layer_cast(b, io->input, b->g->compute));
-		if (b->status == VQ_OK && f->kind != VQ_GRAPH_EVAL)
-			b->g->v[z].where = VQ_AT_OUTPUT;
-		io->z[0] = z;
-		q = vq_layer_quantize(b, z, quant, &io->codes[0]);
-		if (f->kind == VQ_GRAPH_ENCODE)
-			return;
+	int q, levels = f->c->levels, grid[VQ_LEVELS_MAX + 1];
+	if (f->kind == VQ_GRAPH_DECODE) {
+		vq_part_grids(f, v, levels, grid);
+		q = vq_part_codes(f, v.n, v.h / f->info->stride, v.w / f->info->stride, grid[levels]);
 	} else {
-		int grid = 0, side = 1;
-		for (int l = 0; l < c->levels; l++, side *= 2)
-			grid = vq_grid_new(b, (vq_grid){ grid, 2, 2, 0, false, v.h / side / 2, v.w / side / 2 });
-		io->codes[0] = vq_value_new(b, VQ_AT_INPUT, VQ_I32, v.n, v.h / f->info->stride, v.w / f->info->stride, 1, grid);
-		q = vq_layer_lookup(b, io->codes[0], c->embedding_dim, quant);
+		f->io->input = vq_value_new(f->b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, f->info->channels, 0);
+		q = vq_part_quantize(f, encoder(f, vq_layer_cast(f->b, f->io->input, f->b->g->compute)));
 	}
-	io->output = decoder(f, q);
-	if (b->status < 0)
-		return;
-	b->g->v[io->output].where = VQ_AT_OUTPUT;
-	if (f->kind == VQ_GRAPH_DECODE)
-		return;
-	if (c->content_weighting)
-		io->weight = vq_value_new(b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, 1, 0);
-	vq_layer_loss(b, io->output, io->input, io->weight, c->loss == VQ_LOSS_L1 ? 1 : 2, VQ_S_RECON, VQ_SCALE_RECON);
+	if (f->kind != VQ_GRAPH_ENCODE)
+		vq_part_loss(f, decoder(f, q), v);
 }

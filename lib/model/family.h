@@ -27,7 +27,9 @@ int vq_part_quantize(vq_family *f, int z);
 int vq_part_codes(vq_family *f, int n, int h, int w, int grid);
 /* DECODE: grid 0 and its halves, as the convolutions of the encoder would have made them; grid[i] is 1/2^i. */
 void vq_part_grids(vq_family *f, vq_canvas v, int levels, int *grid);
-/* The output, and its loss unless it is DECODE's. */
+/* Makes y, of grid 0 and f32, the output; with its loss unless it is DECODE's. */
+void vq_part_loss(vq_family *f, int y, vq_canvas v);
+/* The last convolution of the document's models, from whatever grid y is on, and vq_part_loss. */
 void vq_part_output(vq_family *f, int y, vq_canvas v);
 const char *vq_numbered(char buf[32], const char *part, int i);
 void vq_describe_book(const vq_config *c, vq_model_info *info);

@@ -1,4 +1,4 @@
-/* What the reference document's two models have in common. */
+/* What the families have in common, and what the reference document's two models have. */
 #include <stdio.h>
 #include <string.h>
 
@@ -117,22 +117,28 @@ void vq_part_grids(vq_family *f, vq_canvas v, int levels, int *grid)
 		grid[l + 1] = vq_grid_new(f->b, (vq_grid){ grid[l], 2, 2, 0, false, v.h >> (l + 1), v.w >> (l + 1) });
 }
 
-void vq_part_output(vq_family *f, int y, vq_canvas v)
+void vq_part_loss(vq_family *f, int y, vq_canvas v)
 {
 	vq_builder *b = f->b;
 	const vq_config *c = f->c;
 	vq_model_io *io = f->io;
 	if (b->status < 0)
 		return;
-	if (b->g->v[y].grid != 0)
-		y = vq_layer_resize(b, y, 0);
-	io->output = vq_layer_conv(b, y, "out", f->info->channels, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .bias = true, .f32_out = true, .sum = -1 });
-	if (b->status < 0)
-		return;
-	b->g->v[io->output].where = VQ_AT_OUTPUT;
+	io->output = y;
+	b->g->v[y].where = VQ_AT_OUTPUT;
 	if (f->kind == VQ_GRAPH_DECODE)
 		return;
 	if (c->content_weighting)
 		io->weight = vq_value_new(b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, 1, 0);
-	vq_layer_loss(b, io->output, io->input, io->weight, c->loss == VQ_LOSS_L1 ? 1 : 2, VQ_S_RECON, VQ_SCALE_RECON);
+	vq_layer_loss(b, y, io->input, io->weight, c->loss == VQ_LOSS_L1 ? 1 : 2, VQ_S_RECON, VQ_SCALE_RECON);
+}
+
+void vq_part_output(vq_family *f, int y, vq_canvas v)
+{
+	vq_builder *b = f->b;
+	if (b->status < 0)
+		return;
+	if (b->g->v[y].grid != 0)
+		y = vq_layer_resize(b, y, 0);
+	vq_part_loss(f, vq_layer_conv(b, y, "out", f->info->channels, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .bias = true, .f32_out = true, .sum = -1 }), v);
 }
