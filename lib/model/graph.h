@@ -74,5 +74,8 @@ void vq_build_update(vq_builder *b, int scalar /* for the gradient's norm */);
 vq_status vq_build_finish(vq_builder *b);
 void vq_graph_free(vq_graph *g); /* leaves it zeroed; params stay */
 vq_status vq_graph_copy(vq_graph *to, const vq_graph *from);
+/* Which layer a node belongs to, for people: "enc.3 (conv)", "the gradient of dec.0 (conv_weight)". */
+enum { VQ_LAYER_MAX = 128 };
+void vq_graph_layer(const vq_graph *g, int node, char where[VQ_LAYER_MAX]);
 
 #endif
