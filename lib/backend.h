@@ -104,6 +104,7 @@ typedef struct {
 	vq_act act;
 	bool accumulate;
 	bool training;          /* NORM, DROPOUT: batch statistics, live dropout */
+	bool again;             /* a forward node that the backward pass repeats: NORM leaves the running statistics alone */
 	float a, b;             /* LOSS: a = power (1 or 2); QUANTIZE_BWD: a = beta; EMA_UPDATE: a = decay, b = epsilon; NORM: a = momentum,
 	                           b = epsilon; DROPOUT: a = probability; OPTIMIZE: see vq_optimizer */
 	int scalar;             /* index of the scalar it writes, or -1 */
@@ -132,6 +133,7 @@ typedef struct {
 	vq_dtype compute;       /* of activations */
 	vq_optimizer optimizer;
 	size_t arena_bytes;     /* after vq_build_finish */
+	size_t plain_bytes;     /* with activations made again: what it would be without; else 0 */
 } vq_graph;
 
 /* --- running ---------------------------------------------------------------------------------------------------- */

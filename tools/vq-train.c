@@ -283,6 +283,14 @@ static vq_status name_failed(const train_run *r, const vq_trainer *t, vq_status 
 	return s;
 }
 
+static void tell_memory(const vq_trainer *t)
+{
+	size_t plain, bytes = vq_trainer_memory(t, &plain);
+	char *than = plain ? vq_format("; without checkpoint_activations %.1f MiB (%.0f %% saved)", (double)plain / 1048576, 100 - 100. * (double)bytes / (double)plain) : NULL;
+	vq_info("activations and gradients: %.1f MiB%s", (double)bytes / 1048576, than ? than : "");
+	free(than);
+}
+
 static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, double started)
 {
 	train_job job = { r, b, vq_seconds(), false };
@@ -299,6 +307,8 @@ static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, doub
 		s = name_failed(r, t, vq_trainer_run(t));
 	sigaction(SIGINT, &at_once, NULL);
 	vq_progress_end();
+	if (s == VQ_OK)
+		tell_memory(t);
 	char *where = profile && s == VQ_OK ? vq_trainer_profile(t) : NULL;
 	if (where)
 		fprintf(stderr, "%s", where);

@@ -21,7 +21,7 @@ void vq_graph_layer(const vq_graph *g, int node, char where[VQ_LAYER_MAX])
 {
 	const vq_node *n = &g->node[node];
 	const char *op = vq_op_name(n->op);
-	bool back = n->phase == VQ_BACKWARD;
+	bool back = n->phase == VQ_BACKWARD && !n->again;
 	char name[64];
 	if (own_layer(g, n, name, sizeof name)) {
 		snprintf(where, VQ_LAYER_MAX, "%s%s (%s)", back ? "the gradient of " : "", name, op);

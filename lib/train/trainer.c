@@ -15,7 +15,23 @@ static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
 {
 	vq_canvas canvas = { t->sheet.canvases, t->sheet.h, t->sheet.w, VQ_PACK_MAX, true, t->compute };
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &p->g, &p->io));
+	if (kind == VQ_GRAPH_TRAIN)
+		trainer_measure(t, &p->g);
 	return t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+}
+
+void trainer_measure(vq_trainer *t, const vq_graph *g)
+{
+	if (g->arena_bytes > t->arena) {
+		t->arena = g->arena_bytes;
+		t->plain = g->plain_bytes;
+	}
+}
+
+size_t vq_trainer_memory(const vq_trainer *t, size_t *plain)
+{
+	*plain = t->plain;
+	return t->arena;
 }
 
 static void drop_plan(vq_trainer *t, train_plan *p)

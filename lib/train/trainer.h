@@ -81,6 +81,9 @@ vq_status vq_trainer_run(vq_trainer *t);
 int vq_trainer_failed(const vq_trainer *t, const uint32_t **cells);
 /* The model's reconstruction of one cell, [C,h,w] at its extent. */
 vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out);
+/* Bytes that the activations and gradients of the largest step took so far; *plain: what they would have taken without
+ * checkpoint_activations, or 0 where it is off. */
+size_t vq_trainer_memory(const vq_trainer *t, size_t *plain);
 /* One line an operation: name, calls' seconds, share; caller frees. */
 char *vq_trainer_profile(const vq_trainer *t);
 void vq_trainer_free(vq_trainer *t);

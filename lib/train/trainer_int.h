@@ -18,6 +18,7 @@ struct vq_trainer {
 	vq_params params;
 	vq_store *store;
 	train_plan train, eval;  /* of the sheet; those of one that is not packable belong to `sized` */
+	size_t arena, plain;    /* vq_trainer_memory */
 	vq_sheet sheet;
 	vq_alike alike;         /* not packable: how cells share a batch */
 	sized_plan sized[SIZED_PLANS];
@@ -44,6 +45,7 @@ struct vq_trainer {
 };
 
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+void trainer_measure(vq_trainer *t, const vq_graph *g); /* for vq_trainer_memory, of a plan that trains */
 /* The plan for the batch, its input where `phases` need one, and the step that goes with it. */
 vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
 /* trouble.c: whether all sums and norms of a step are finite; and the failure that says where one first was not, `what` before it ("step 3:

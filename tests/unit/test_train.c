@@ -303,6 +303,8 @@ TEST(a_norm_that_is_not_finite_ends_the_run)
 	for (int k = 0; k < 2; k++)
 		for (size_t i = 0; i < x.n[k]; i++)
 			CHECK(isfinite(x.v[k][i]));
+	free(x.v[0]);
+	free(x.v[1]);
 	world_close(&w);
 }
 
