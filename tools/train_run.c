@@ -252,6 +252,7 @@ static cJSON *losses(const vq_losses *l, bool val)
 		cJSON_AddNumberToObject(o, "ssim", l->ssim);
 	}
 	cJSON_AddNumberToObject(o, "usage", l->usage);
+	cJSON_AddNumberToObject(o, "foreground_usage", l->front);
 	cJSON_AddNumberToObject(o, "perplexity", l->perplexity);
 	return o;
 }

@@ -175,7 +175,7 @@ static vq_status read_cells(train_run *r, const char *stream)
 	VQ_TRY(vq_trainer_check(c));
 	VQ_TRY(vq_model_describe(c, 1, &info));
 	r->cells.rule = vq_extent_of(&info);
-	r->cells.masks = c->content_weighting;
+	r->cells.need_masks = c->content_weighting;
 	r->cells.limit = (uint64_t)memory;
 	VQ_TRY(train_cells_read(&r->cells, stream, r->dir, &raw, c->split_by, NULL));
 	if (!val_path)
@@ -259,7 +259,10 @@ static void summary(const train_run *r)
 		(long long)r->last.step, r->n_train, r->n_val, r->n_test);
 	if (e->val.cells)
 		fprintf(stderr, "; validation PSNR %.2f dB, SSIM %.3f", e->val.psnr, e->val.ssim);
-	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
+	fprintf(stderr, "; codebook usage %.3f", e->train.usage);
+	if (isfinite(e->train.front))
+		fprintf(stderr, " (%.3f by foreground alone)", e->train.front);
+	fprintf(stderr, "; %.2f Mpx/s\n", (double)r->last.pixels / 1e6 / r->last.seconds);
 }
 
 /* Adds to the message the records of the batch that was not finite: as many as a line holds, and all with -v. */

@@ -35,7 +35,8 @@ vq_status vq_train_state_make(vq_train_state *st, const vq_trainer *t)
 	st->order = vq_malloc(sizeof *st->order * st->cells);
 	st->wait = vq_malloc(sizeof *st->wait * VQ_PACK_MAX);
 	st->codes = vq_malloc(sizeof *st->codes * (size_t)st->n_codes);
-	if (ok && st->order && st->wait && st->codes)
+	st->front = vq_malloc(sizeof *st->front * (size_t)st->n_codes);
+	if (ok && st->order && st->wait && st->codes && st->front)
 		return VQ_OK;
 	vq_train_state_free(st);
 	return VQ_ENOMEM;
@@ -48,6 +49,7 @@ void vq_train_state_free(vq_train_state *st)
 	free(st->order);
 	free(st->wait);
 	free(st->codes);
+	free(st->front);
 	*st = (vq_train_state){0};
 }
 
@@ -73,6 +75,7 @@ vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
 	memcpy(st->order, t->sampler.order, sizeof *st->order * st->cells);
 	memcpy(st->wait, t->sampler.wait, sizeof *st->wait * t->sampler.waiting);
 	memcpy(st->codes, t->counts, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(st->front, t->front, sizeof *st->front * (size_t)st->n_codes);
 	st->waiting = t->sampler.waiting;
 	st->s = (vq_train_scalars){ .step = t->step, .epoch = t->epoch, .pixels = t->pixels, .seconds = now - t->o.started,
 		.epoch_seconds = t->inside ? now - t->now.began : 0, .closing = t->closing, .best = t->best, .stale = t->stale, .inside = t->inside,
@@ -128,6 +131,7 @@ vq_status vq_trainer_restore(vq_trainer *t, const vq_train_state *st)
 	memcpy(t->sampler.order, st->order, sizeof *st->order * st->cells);
 	memcpy(t->sampler.wait, st->wait, sizeof *st->wait * st->waiting);
 	memcpy(t->counts, st->codes, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(t->front, st->front, sizeof *st->front * (size_t)st->n_codes);
 	t->sampler.at = s->at;
 	t->sampler.waiting = st->waiting;
 	t->sampler.rng = s->draw;

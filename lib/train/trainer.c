@@ -53,6 +53,8 @@ void vq_trainer_free(vq_trainer *t)
 	vq_sampler_free(&t->sampler);
 	vq_params_free(&t->params);
 	free(t->counts);
+	free(t->front);
+	free(t->own);
 	free(t->failed);
 	free(t->batches);
 	free(t);
@@ -128,8 +130,9 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 		t->sampler.most = (uint32_t)VQ_MIN(t->c->batch_size, VQ_PACK_MAX);
 	t->health = vq_rng_make((uint64_t)t->c->seed, 2);
 	t->counts = vq_calloc((size_t)t->info.level[0].size, sizeof *t->counts);
+	t->front = vq_calloc((size_t)t->info.level[0].size, sizeof *t->front);
 	t->batches = vq_calloc((size_t)t->c->accumulate, sizeof *t->batches);
-	s = t->counts && t->batches ? VQ_OK : VQ_ENOMEM;
+	s = t->counts && t->front && t->batches ? VQ_OK : VQ_ENOMEM;
 	if (s < 0)
 		goto fail;
 	vq_plateau_start(&t->plateau);
@@ -168,7 +171,15 @@ static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
 	float *input = t->b->plan_host(p->plan, p->io.input), *weight = p->io.weight >= 0 ? t->b->plan_host(p->plan, p->io.weight) : NULL;
 	if (!input)
 		return vq_fail(VQ_EUNSUP, "this backend has no host memory"); /* reached only by a backend without plan_host */
-	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight);
+	size_t n = (size_t)t->sheet.canvases * (size_t)t->sheet.h * (size_t)t->sheet.w;
+	if (n > t->own_size) {
+		uint8_t *own = vq_realloc(t->own, n);
+		if (!own)
+			return VQ_ENOMEM;
+		t->own = own;
+		t->own_size = n;
+	}
+	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight, t->own);
 }
 
 static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
@@ -210,14 +221,31 @@ static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_tr
 	count_positions(t, b, &l->positions);
 }
 
-static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts)
+/* Whether some of the cell's own mask is under a code position of its, as trainer_prepare left the masks. */
+static bool on_foreground(const vq_trainer *t, const vq_batch *b, int item, vq_rect r, int y, int x)
+{
+	int s = t->info.stride;
+	vq_rect e = b->place[item].extent; /* one code a cell: all of it */
+	if (s)
+		e = (vq_rect){ r.n, (r.y + y) * s, (r.x + x) * s, s, s };
+	for (int i = e.y; i < VQ_MIN(e.y + e.h, t->sheet.h); i++)
+		if (memchr(t->own + ((size_t)e.n * (size_t)t->sheet.h + (size_t)i) * (size_t)t->sheet.w + (size_t)e.x, 1, (size_t)VQ_MIN(e.w, t->sheet.w - e.x)))
+			return true;
+	return false;
+}
+
+/* front: the same of foreground positions alone. */
+static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front)
 {
 	const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[0]);
 	for (int i = 0; i < b->items && codes; i++) {
 		vq_rect r = trainer_positions(t, b, i);
 		for (int y = 0; y < r.h; y++)
-			for (int x = 0; x < r.w; x++)
-				counts[codes[trainer_position(t, r, y, x)]]++;
+			for (int x = 0; x < r.w; x++) {
+				int32_t code = codes[trainer_position(t, r, y, x)];
+				counts[code]++;
+				front[code] += on_foreground(t, b, i, r, y, x);
+			}
 	}
 }
 
@@ -234,6 +262,15 @@ static void usage_of(const uint64_t *counts, int n, vq_losses *l)
 		}
 	l->usage = used / n;
 	l->perplexity = total > 0 ? exp(h) : 0;
+}
+
+/* NaN where no mask told what foreground is. */
+static double front_usage(const uint64_t *front, int n)
+{
+	int used = 0;
+	for (int i = 0; i < n; i++)
+		used += front[i] > 0;
+	return used ? (double)used / n : NAN;
 }
 
 static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
@@ -287,9 +324,10 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	vq_batch *b = t->batches;
 	quality q = {0};
 	vq_train_sums sum = {0};
-	uint64_t *counts = vq_calloc((size_t)t->info.level[0].size, sizeof *counts);
+	size_t size = (size_t)t->info.level[0].size;
+	uint64_t *counts = vq_calloc(2 * size, sizeof *counts);
 	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
-	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN };
+	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN, .front = NAN };
 	if (st < 0) {
 		free(counts);
 		return st;
@@ -309,7 +347,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 			break;
 		}
 		add_losses(t, b, &step, &sum);
-		tally_codes(t, &t->eval, b, counts);
+		tally_codes(t, &t->eval, b, counts, counts + size);
 		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
 		for (int i = 0; i < b->items && st == VQ_OK; i++)
 			st = score_item(t, in, out, b->place[i].valid, &q);
@@ -319,6 +357,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 		l->psnr = q.psnr / q.n;
 		l->ssim = q.n_ssim ? q.ssim / q.n_ssim : NAN;
 		usage_of(counts, t->info.level[0].size, l);
+		l->front = front_usage(counts + size, t->info.level[0].size);
 	}
 	free(q.x);
 	vq_score_work_free(&q.work);
@@ -438,7 +477,7 @@ static vq_status one_step(vq_trainer *t)
 		if (!trainer_finite(&step))
 			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
 		add_losses(t, &t->batches[i], &step, e);
-		tally_codes(t, &t->train, &t->batches[i], t->counts);
+		tally_codes(t, &t->train, &t->batches[i], t->counts, t->front);
 	}
 	t->pixels += (uint64_t)pixels;
 	e->norm += step.scalar[VQ_S_NORM];
@@ -478,6 +517,7 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	means(t, e, &r.train);
 	r.train.psnr = r.train.ssim = NAN;
 	usage_of(t->counts, t->info.level[0].size, &r.train);
+	r.train.front = front_usage(t->front, t->info.level[0].size);
 	VQ_TRY(validate_mean(t, &r.val));
 	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
 	r.best = judged < t->best;
@@ -494,6 +534,7 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
 	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
+	memset(t->front, 0, sizeof *t->front * (size_t)t->info.level[0].size);
 	t->closing = vq_seconds() - began;
 	return t->o.calls.save ? t->o.calls.save(t->o.calls.ctx, t, false) : VQ_OK;
 }

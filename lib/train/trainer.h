@@ -20,6 +20,7 @@ typedef struct {
 	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
 	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
+	double front;               /* usage by positions that hold some of the cell's own mask alone; NaN without masks */
 	uint64_t cells, pixels;
 } vq_losses;
 

@@ -30,6 +30,9 @@ struct vq_trainer {
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch */
 	uint64_t *counts;       /* codes of this epoch */
+	uint64_t *front;        /* those of positions with some of the cell's own mask */
+	uint8_t *own;           /* where the masks are on the canvases that were last filled */
+	size_t own_size;
 	uint32_t *failed;       /* cells of the batch whose numbers were not finite */
 	int n_failed;
 	epoch_state now;        /* this epoch so far */

@@ -704,7 +704,7 @@ static void check_turn(const vq_batch *b, const vq_train_calls *calls, int chann
 	float input[SIDE * SIDE * 2], weight[SIDE * SIDE];
 	CHECK_OK(calls->cell(calls->ctx, b->cell[0], &c));
 	memset(weight, 0, sizeof weight);
-	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight));
+	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight, NULL));
 	int turn = b->turn[0], inside = 0, y0 = b->place[0].extent.y, x0 = b->place[0].extent.x;
 	vq_rect v = b->place[0].valid;
 	CHECK(b->place[0].extent.h == (turn & VQ_TURN ? c.w : c.h) && b->place[0].extent.w == (turn & VQ_TURN ? c.h : c.w));
@@ -781,7 +781,7 @@ static void check_weights(int k, double fg, double bg, double want_fg, double wa
 	b = (vq_batch){ .items = 1 };
 	b.turn[0] = (uint8_t)turn;
 	b.place[0].extent = (vq_rect){ 0, 0, 4, turn & VQ_TURN ? WIDTH : H, turn & VQ_TURN ? H : WIDTH };
-	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight));
+	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight, NULL));
 	for (int y = 1; y < 6; y++)
 		for (int x = 2; x < 9; x++) {
 			int ty, tx;
