@@ -28,7 +28,8 @@ struct vq_trainer {
 	vq_rng health;          /* codebook start and revival */
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch */
-	uint64_t *counts;       /* codes of this epoch */
+	uint64_t *counts;       /* codes of this epoch, level after level */
+	size_t code_at[VQ_CODE_LEVELS_MAX + 1]; /* where each level's begin, and how many there are */
 	epoch_state now;        /* this epoch so far */
 	int64_t step, epoch;
 	uint64_t pixels;
@@ -41,7 +42,8 @@ struct vq_trainer {
 	bool halted;            /* a callback said so: it may be resumed */
 };
 
-vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+/* pixels and positions (of each level): what the losses are means over; NULL: of 1. */
+vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
 /* sized.c: what differs for models that take one cell a canvas. */
 void trainer_alike(vq_trainer *t);
 void trainer_drop_sized(vq_trainer *t);
@@ -49,10 +51,10 @@ void trainer_drop_sized(vq_trainer *t);
 vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet);
 vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b);
 vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
-/* An item's code positions that are valid, and the index of one of them in the codes' value. */
-vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int item);
-size_t trainer_position(const vq_trainer *t, vq_rect r, int y, int x);
-/* health.c: rows from data to start with, and for those that nothing uses. */
+/* An item's code positions of a level that are valid, and the index of one of them in the codes' value. */
+vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int item);
+size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x);
+/* health.c: rows from data to start with, and for those that nothing uses, in each codebook. */
 vq_status trainer_start_codebook(vq_trainer *t);
 vq_status trainer_revive(vq_trainer *t, const vq_batch *b, int64_t *revived);
 

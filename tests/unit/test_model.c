@@ -489,7 +489,7 @@ TEST(names_of_improved)
 TEST(what_improved_and_original_cannot_be)
 {
 	static const struct { const char *file, *set, *says; } cases[] = {
-		{ "configs/improved.json", "skip=quantized", "skip must be" }, { "configs/improved.json", "block_norm=none", "block_norm must be" },
+		{ "configs/original.json", "codebook_depth=2", "codebook_depth must be 1" }, { "configs/improved.json", "block_norm=none", "block_norm must be" },
 		{ "configs/improved.json", "blocks=2", "blocks must be 1" }, { "configs/improved.json", "stem_stride=3", "stem_stride must be 2" },
 		{ "configs/original.json", "blocks=1", "blocks 0" }, { "configs/original.json", "stem_stride=2", "stem_stride 3" },
 	};
