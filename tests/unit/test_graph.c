@@ -290,15 +290,16 @@ TEST(gradients_of_improved_with_one_code)
 
 TEST(gradients_of_residual_codebooks)
 {
-	every = 4 * EVERY;
+	every = 9 * EVERY;
 	model_gradients("depth 2", (const char *[]){ "codebook_depth=2", "blocks=1", NULL });
 	model_gradients("depth 3, by gradient", (const char *[]){ "codebook_depth=3", "codebook_update=gradient", "blocks=0", NULL });
 	gradients_on("one code of 3 codebooks", (const char *[]){ IMPROVED, "latent=global", "codebook_depth=3", NULL }, 3, 3, one_each);
+	every = EVERY;
 }
 
 TEST(gradients_of_quantized_skips)
 {
-	every = 4 * EVERY;
+	every = 9 * EVERY;
 	static const vq_place eights[] = { { { 0, 0, 0, 8, 8 }, { 0, 1, 2, 6, 5 } }, { { 0, 0, 16, 16, 8 }, { 0, 0, 16, 16, 8 } } };
 	model_gradients("skips", (const char *[]){ "skip=quantized", "skip_embedding_dim=3", "skip_num_embeddings=5", "blocks=1", NULL });
 	gradients_on("two skips, by gradient, depth 2", (const char *[]){ "skip=quantized", "levels=3", "channels_per_level=3,4,5", "blocks=0", "activation=silu", "codebook_depth=2",
@@ -306,6 +307,7 @@ TEST(gradients_of_quantized_skips)
 	model_gradients("skips, no straight-through", (const char *[]){ "skip=quantized", "blocks=0", "codebook_update=gradient", "straight_through=false", NULL });
 	gradients_on("improved, skips", (const char *[]){ IMPROVED, "embedding_dim=6", "skip=quantized", "skip_embedding_dim=3", NULL }, 3, 3, one_each);
 	gradients_on("improved, one code and skips", (const char *[]){ IMPROVED, "latent=global", "skip=quantized", "codebook_depth=2", NULL }, 3, 3, one_each);
+	every = EVERY;
 }
 
 /* No straight-through step: the encoder learns from the commitment alone, and the rows from the decoder too. */
