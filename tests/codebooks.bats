@@ -94,7 +94,7 @@ round_trip() {
     ok vq-plot usage --script deep.vqt
     for level in codes codes.1 codes.2; do has "$out" "'$level'.\": "; done
     ok vq-plot codebook -m deep/model.safetensors --script deep.vqt
-    for level in codes codes.1 codes.2; do has "$out" "'$level:"; done
+    for level in codes codes.1 codes.2; do has "$out" "'$level'.': "; done
     ok vq-plot atlas -m deep/model.safetensors --reference cells.vqt --codes 3 -o atlas.png deep.vqt
     ok vq-plot map --script deep.vqt
     npz codes.npz deep.vqt
