@@ -129,7 +129,7 @@ go_on() {
 @test "what vq-info says of a checkpoint" {
     ok vq-info --json whole/last.ckpt
     same "$(json .stdout kind)" checkpoint
-    same "$(json .stdout version)" 1
+    same "$(json .stdout version)" 2
     has "$(json .stdout metadata.progress)" '"step":60,'
     ok vq-info whole/last.ckpt
     has "$out" "whole/last.ckpt: checkpoint, 10 tensors, "
@@ -180,9 +180,9 @@ go_on() {
 @test "other versions, other files, and files that are cut off" {
     mkdir run
     cp whole/last.ckpt run
-    edit run/last.ckpt '"version":"1"' '"version":"2"'
+    edit run/last.ckpt '"version":"2"' '"version":"3"'
     fails 1 vq-train -q -o run --resume cells.vqt
-    same "$err" "vq-train: run/last.ckpt: a checkpoint of version 2; this vq reads version 1"
+    same "$err" "vq-train: run/last.ckpt: a checkpoint of version 3; this vq reads version 2"
     cp whole/model.safetensors run/last.ckpt
     fails 1 vq-train -q -o run --resume cells.vqt
     same "$err" "vq-train: run/last.ckpt: not a checkpoint of vq-train"

@@ -10,7 +10,7 @@
 #include "formats/config.h"
 #include "lib/train/pack.h"
 
-enum { CHECKPOINT_VERSION = 1, TENSORS = VQ_STATE_BUFS + 6 };
+enum { CHECKPOINT_VERSION = 2, TENSORS = VQ_STATE_BUFS + 6 };
 
 /* --- numbers as JSON ------------------------------------------------------------------------------------------------ */
 
@@ -343,7 +343,7 @@ static vq_status metadata(const train_run *r, const vq_backend *b, const vq_trai
 	char cells[17], *machine = machine_json(b);
 	vq_status s = vq_config_json(&r->model.config, &config);
 	if (s == VQ_OK && (s = progress_json(now, &progress)) == VQ_OK && (s = cells_hash(r, cells)) == VQ_OK &&
-	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "1")) == VQ_OK &&
+	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "2")) == VQ_OK &&
 	    (s = put_text(meta, "config", config.data)) == VQ_OK && (s = put_json(meta, "channels", r->model.names)) == VQ_OK &&
 	    (s = put_json(meta, "chain", r->model.chain)) == VQ_OK && (s = put_text(meta, "cells", cells)) == VQ_OK &&
 	    (s = put_text(meta, "machine", machine)) == VQ_OK && (s = put_text(meta, "progress", progress.data)) == VQ_OK && r->saved)

@@ -22,7 +22,7 @@ const vq_config_key vq_config_keys[] = {
 	CHOICE(latent, "grid", "grid|global", "A code for each position of the coarsest level, or one code for the whole cell."),
 	CHOICE(skip, "none", "none|features|quantized",
 	       "What passes from encoder to decoder beside the code: nothing, raw features (hundreds of bits a pixel, counted as such), "
-	       "or features through a codebook for each level."),
+	       "or features through a codebook for each level. Model codes has no raw features, and original has no skips."),
 	INT(levels, "2", 1, VQ_LEVELS_MAX, "Down-samplings. Must equal the length of channels_per_level."),
 	INTS(channels_per_level, "32,64", 1, 2048, 1, VQ_LEVELS_MAX, "Channels after each down-sampling, finest first."),
 	INT(blocks, "2", 0, 8, "Residual blocks a level."),
@@ -40,7 +40,8 @@ const vq_config_key vq_config_keys[] = {
 	GROUP("Codebook"),
 	INT(embedding_dim, "64", 1, 4096, "Length of a code vector."),
 	INT(num_embeddings, "1024", 2, 65536, "Code vectors in a codebook."),
-	INT(codebook_depth, "1", 1, 8, "Residual quantisation: codebooks applied one after another to what the last one left."),
+	INT(codebook_depth, "1", 1, 8, "Residual quantisation of the code (not of skips): codebooks applied one after another to what the last one left; the decoder "
+	    "gets the sum. With quantized skips, eight codebooks in all at most."),
 	INT(skip_embedding_dim, "0", 0, 4096, "Length of a code vector of quantized skips; 0 is embedding_dim."),
 	INT(skip_num_embeddings, "0", 0, 65536, "Code vectors in each codebook of quantized skips; 0 is num_embeddings."),
 	CHOICE(codebook_start, "data", "data|kmeans|normal|uniform",

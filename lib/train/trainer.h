@@ -16,11 +16,15 @@ typedef struct {
 	int h, w, top, left, th, tw;
 } vq_cell;
 
+/* Of one codebook, over the epoch or the split. */
+typedef struct { double commit, usage, perplexity; } vq_level_losses;
+
 typedef struct {
-	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of the two */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
-	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
+	double usage, perplexity;   /* of all codes of all levels: the used of all vectors; exp of the mean entropy of a code */
 	double front;               /* usage by positions that hold some of the cell's own mask alone; NaN without masks */
+	vq_level_losses level[VQ_CODE_LEVELS_MAX];
 	uint64_t cells, pixels;
 } vq_losses;
 

@@ -152,6 +152,7 @@ TEST(a_restored_run_ends_like_one_never_stopped)
 		{ "optimizer=sgd", "momentum=0.9", "weight_average=0.9", "learning_rate=0.01", "accumulate=2", "augment_rotate=true" },
 		{ "scheduler_type=plateau", "plateau_patience=1", "optimizer=adam", "batch_size=3", "learning_rate=0.02" },
 		{ "max_steps=0", "epochs=6", "use_early_stopping=true", "early_stopping_patience=2", "learning_rate=0.05", "codebook_start=kmeans" },
+		{ "channels_per_level=[6,8]", "levels=2", "blocks=0", "skip=quantized", "codebook_depth=2", "skip_num_embeddings=5" },
 	};
 	static vq_epoch epoch[EPOCHS_MAX];
 	for (size_t i = 0; i < VQ_COUNT(sets); i++) {

@@ -519,8 +519,9 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 	/* the latent of one position alone is the mean over a mask that holds a pixel of it */
 	uint8_t *mask = vq_calloc((size_t)cell->h * (size_t)cell->w, 1);
 	CHECK_OK(codec_encode(c, 0, cell, true, &own));
-	for (int y = 0; y < own.h; y++)
-		for (int x = 0; x < own.w; x++) {
+	int rows = cell->h / 4, row = cell->w / 4;
+	for (int y = 0; y < rows; y++)
+		for (int x = 0; x < row; x++) {
 			vq_cell one = *cell;
 			bool inside = false;
 			for (int i = 0; i < 16; i++) {
@@ -534,14 +535,14 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 			mask[(4 * y + 3) * cell->w + 4 * x + 1] = 1;
 			one.mask = mask;
 			CHECK_OK(codec_encode(c, 0, &one, true, &all));
-			CHECK(all.codes[0][y * all.w + x] == own.codes[0][y * own.w + x]);
-			CHECK(all.histogram[own.codes[0][y * own.w + x]] == 1);
+			CHECK(all.codes[0][y * row + x] == own.codes[0][y * row + x]);
+			CHECK(all.histogram[0][own.codes[0][y * row + x]] == 1);
 			for (int k = 0; k < 8; k++) {
 				CHECK(all.std[k] == 0);
 				mean[k] += (double)all.mean[k];
 				square[k] += (double)all.mean[k] * (double)all.mean[k];
 			}
-			counts[own.codes[0][y * own.w + x]]++;
+			counts[own.codes[0][y * row + x]]++;
 			n++;
 			cell_codes_free(&all);
 		}
@@ -551,7 +552,7 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 		CHECK_NEAR((double)own.std[k], sqrt(fmax(square[k] / n - mean[k] / n * (mean[k] / n), 0)), 1e-4);
 	}
 	for (int k = 0; k < 16; k++)
-		CHECK(own.histogram[k] == counts[k]);
+		CHECK(own.histogram[0][k] == counts[k]);
 	cell_codes_free(&own);
 	free(mask);
 }
@@ -574,11 +575,135 @@ TEST(features_over_the_mask)
 	bare.mask = none;
 	CHECK_OK(codec_encode(c, 0, &bare, true, &k));
 	for (int i = 0; i < 16; i++)
-		CHECK(k.histogram[i] == 0 && k.mean[i % 8] == 0 && k.std[i % 8] == 0);
+		CHECK(k.histogram[0][i] == 0 && k.mean[i % 8] == 0 && k.std[i % 8] == 0);
 	cell_codes_free(&k);
 	free(none);
 	codec_close(c);
 	vq_model_free(&m);
+	world_close(&w);
+}
+
+/* --- several codebooks --------------------------------------------------------------------------------------------- */
+
+static void several(world *d)
+{
+	static const char *const sets[] = { "skip=quantized", "codebook_depth=2", "skip_num_embeddings=12", "skip_embedding_dim=5" };
+	world_open(d);
+	for (size_t i = 0; i < VQ_COUNT(sets); i++)
+		CHECK_OK(vq_config_set(&d->config, sets[i]));
+	CHECK_OK(vq_config_check(&d->config));
+}
+
+TEST(every_codebook_learns_and_is_counted)
+{
+	static const int size[] = { 16, 16, 12 };
+	several(&w);
+	w.config.max_steps = 80;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->val.recon < .3 * w.epoch[0].val.recon && last(&w)->train.recon < .3 * w.epoch[0].train.recon);
+	for (int i = 0; i < w.epochs; i++) {
+		const vq_losses *l[2] = { &w.epoch[i].train, &w.epoch[i].val };
+		for (int k = 0; k < 2; k++) {
+			double used = 0, commit = 0, least = INFINITY, most = 0;
+			for (int j = 0; j < 3; j++) {
+				const vq_level_losses *v = &l[k]->level[j];
+				CHECK(v->commit > 0 && v->usage > 0 && v->usage <= 1 && v->perplexity >= 1 && v->perplexity <= v->usage * size[j] + 1e-9);
+				used += v->usage * size[j];
+				commit += v->commit;
+				least = fmin(least, v->perplexity);
+				most = fmax(most, v->perplexity);
+			}
+			CHECK_NEAR(l[k]->usage, used / 44, 1e-9);
+			CHECK_NEAR(l[k]->commit, commit, 1e-9);
+			CHECK(l[k]->perplexity >= least && l[k]->perplexity <= most);
+			CHECK_NEAR(l[k]->loss, l[k]->recon + .25 * commit, 1e-9);
+		}
+	}
+	weights a = world_weights(&w);
+	CHECK_OK(world_run(&w, 1));
+	weights b = world_weights(&w);
+	CHECK(same_weights(&a, &b));
+	weights_free(&a);
+	weights_free(&b);
+	world_close(&w);
+}
+
+/* Vectors of a level that are longer than `length`. */
+static int far_vectors(const weights *x, const vq_params *p, const vq_code_level *l, double length)
+{
+	char name[64];
+	int n = 0;
+	snprintf(name, sizeof name, "%s.codebook", l->prefix);
+	const float *v = x->v[0] + p->p[vq_params_find(p, name)].offset;
+	for (int i = 0; i < l->size; i++) {
+		double sum = 0;
+		for (int j = 0; j < l->dim; j++)
+			sum += (double)v[i * l->dim + j] * (double)v[i * l->dim + j];
+		n += !(sqrt(sum) < length);
+	}
+	return n;
+}
+
+/* Vectors that nothing is near to are replaced, whichever codebook they are in, by what that codebook quantises. */
+TEST(every_codebook_is_revived)
+{
+	vq_model_info info;
+	several(&w);
+	w.config.max_steps = 4;
+	CHECK_OK(world_run(&w, 1));
+	weights x = world_weights(&w);
+	CHECK_OK(vq_model_describe(&w.config, CHANNELS, &info));
+	CHECK(info.levels == 3);
+	w.config.revive_every = 1;
+	w.config.revive_until = 1;
+	w.config.ema_decay = .5;
+	w.config.max_steps = 12;
+	for (int l = 0; l < 3; l++) {
+		char name[64];
+		CHECK_OK(world_make(&w, 1));
+		const vq_params *p = vq_trainer_params(w.t);
+		weights y = { { x.n[0], x.n[1] }, { malloc(sizeof(float) * x.n[0]), malloc(sizeof(float) * x.n[1]) } };
+		memcpy(y.v[0], x.v[0], sizeof(float) * x.n[0]);
+		memcpy(y.v[1], x.v[1], sizeof(float) * x.n[1]);
+		for (int part = 0; part < 2; part++) {
+			snprintf(name, sizeof name, "%s.%s", info.level[l].prefix, part ? "ema_sum" : "codebook");
+			const vq_param *q = &p->p[vq_params_find(p, name)];
+			for (size_t j = 0; j < q->count; j++)
+				y.v[0][q->offset + j] = 100;
+		}
+		CHECK(far_vectors(&y, p, &info.level[l], 50) == info.level[l].size);
+		CHECK_OK(vq_trainer_load(w.t, y.v[0], y.v[1]));
+		CHECK_OK(vq_trainer_run(w.t));
+		weights z = world_weights(&w);
+		CHECK(w.revived > 0);
+		CHECK(far_vectors(&z, vq_trainer_params(w.t), &info.level[l], 20) <= info.level[l].size / 4);
+		weights_free(&y);
+		weights_free(&z);
+	}
+	weights_free(&x);
+	world_close(&w);
+}
+
+/* Decoding codes is the reconstruction of the model in memory. */
+TEST(several_codebooks_through_the_codec)
+{
+	static const char *const sets[] = { "skip=none", "codebook_depth=1", "codebook_depth=3", "skip=quantized" };
+	several(&w);
+	for (size_t i = 0; i < VQ_COUNT(sets); i++) {
+		vq_model m;
+		codec *e, *d;
+		CHECK_OK(vq_config_set(&w.config, sets[i]));
+		w.config.max_steps = 6;
+		CHECK_OK(world_run(&w, 1));
+		to_model(&w, &m);
+		CHECK_OK(codec_open(&e, &m, "cpu", 2, false));
+		CHECK_OK(codec_open(&d, &m, "cpu", 1, true));
+		for (uint32_t k = 0; k < CELLS; k += 7)
+			check_reconstruction(&w, e, d, k, 2e-5);
+		codec_close(e);
+		codec_close(d);
+		vq_model_free(&m);
+	}
 	world_close(&w);
 }
 
@@ -804,8 +929,9 @@ TEST(content_weights)
 	check_weights(35, 1, .1, 1, 0, 0);
 }
 
-TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping) RUN(a_norm_that_is_not_finite_ends_the_run)
-	RUN(a_validation_loss_that_is_not_finite_ends_the_run)
+TEST_MAIN(RUN(every_codebook_learns_and_is_counted) RUN(every_codebook_is_revived) RUN(several_codebooks_through_the_codec)
+	RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run)
 	RUN(a_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained) RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived)
 	RUN(reconstruct_is_encode_and_decode) RUN(packed_on_any_canvas) RUN(accumulated_batches_are_one_step) RUN(features_over_the_mask) RUN(schedules)
 	RUN(every_cell_once_an_epoch_or_waiting) RUN(flips_and_turns) RUN(content_weights))
