@@ -328,6 +328,17 @@ split.csv"
     done
 }
 
+@test "a codebook that collapses: a warning, once, with the keys to change" {
+    local opts=("${tiny[@]}" --set num_embeddings=512 --set codebook_update=gradient --set codebook_start=normal --epochs 12)
+    ok vq-train "${opts[@]}" -o run cells.vqt
+    same "$(grep -c 'collapsed' .stderr)" 1
+    [[ $err =~ "vq-train: warning: epoch "([5-9]|1[0-2])": the codebook has collapsed: "[0-9]+" of 512 codes were used (usage 0.0"[0-9]+"), and usage was below 0.1 for 5 epochs: set codebook_update to ema" ]]
+    ok vq-train "${opts[@]}" -q -o run --force cells.vqt
+    same "$err" ""
+    ok vq-train "${tiny[@]}" --epochs 12 -o run --force cells.vqt
+    [[ $err != *collapsed* ]]
+}
+
 @test "content weighting" {
     ok vq-train "${tiny[@]}" --set content_weighting=true --steps 3 -q -o run cells.vqt
     ok vq-train "${tiny[@]}" --steps 3 -q -o plain cells.vqt

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "formats/config.h"
+#include "lib/train/collapse.h"
 #include "tools/calm.h"
 #include "tools/checkpoint.h"
 #include "tools/cli.h"
@@ -119,6 +120,7 @@ typedef struct {
 	train_run *run;
 	vq_backend *b;
 	double saved;           /* when last.ckpt was last written */
+	vq_collapse collapse[VQ_CODE_LEVELS_MAX];
 	bool halted;
 } train_job;
 
@@ -138,9 +140,22 @@ static vq_status save(void *ctx, vq_trainer *t, bool inside)
 	return VQ_OK;
 }
 
+static void warn_of_collapse(train_job *j, const vq_epoch *e)
+{
+	const vq_model_info *info = &j->run->model.info;
+	for (int i = 0; i < info->levels; i++) {
+		const vq_code_level *l = &info->level[i];
+		char *text = vq_collapse_epoch(&j->collapse[i], &j->run->model.config, e->train.level[i].usage, l->size, e->train.level[i].positions, e->done);
+		if (text)
+			vq_warn("epoch %lld: %s%s%s", (long long)e->epoch, info->levels > 1 ? l->name : "", info->levels > 1 ? ": " : "", text);
+		free(text);
+	}
+}
+
 static vq_status epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
 {
 	vq_progress_end();
+	warn_of_collapse(ctx, e);
 	VQ_TRY(train_run_epoch(((train_job *)ctx)->run, t, e));
 	vq_info("epoch %lld, step %lld, %.1f s: train %.5f, val %.5f, PSNR %.2f dB, usage %.3f%s", (long long)e->epoch, (long long)e->step, e->seconds,
 		e->train.loss, e->val.loss, e->val.psnr, e->train.usage, e->best ? ", best so far" : "");
@@ -296,7 +311,7 @@ static void tell_memory(const vq_trainer *t)
 
 static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, double started)
 {
-	train_job job = { r, b, vq_seconds(), false };
+	train_job job = { .run = r, .b = b, .saved = vq_seconds() };
 	vq_trainer *t;
 	const vq_norm *n = &r->model.norm;
 	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,

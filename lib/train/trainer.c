@@ -301,8 +301,10 @@ static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 {
 	l->recon = s->recon / ((double)s->pixels * t->info.channels);
 	l->commit = 0;
-	for (int i = 0; i < t->info.levels; i++)
+	for (int i = 0; i < t->info.levels; i++) {
 		l->commit += l->level[i].commit = s->commit[i] / (s->positions[i] * t->info.level[i].dim);
+		l->level[i].positions = s->positions[i];
+	}
 	/* a codebook trained by gradient adds its own distance to z */
 	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
 	l->cells = s->cells;
@@ -538,7 +540,7 @@ static bool over(vq_trainer *t)
 static vq_status end_epoch(vq_trainer *t, bool last)
 {
 	const vq_train_sums *e = &t->now.sum;
-	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
+	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .done = fmin(t->fraction, 1), .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
 	double began = vq_seconds();
 	means(t, e, &r.train);
 	r.train.psnr = r.train.ssim = NAN;

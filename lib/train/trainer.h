@@ -17,7 +17,7 @@ typedef struct {
 } vq_cell;
 
 /* Of one codebook, over the epoch or the split. */
-typedef struct { double commit, usage, perplexity; } vq_level_losses;
+typedef struct { double commit, usage, perplexity, positions /* codes that were made */; } vq_level_losses;
 
 typedef struct {
 	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of the two */
@@ -33,6 +33,7 @@ typedef struct {
 	double seconds;         /* since the run began, resumed parts included */
 	uint64_t pixels;        /* true pixels seen so far */
 	vq_losses train, val;
+	double done;            /* fraction of the training that is over, at most 1 */
 	double lr, grad_norm;   /* lr of the last step; mean norm before clipping */
 	int64_t revived;
 	bool best;              /* the lowest validation loss so far */
