@@ -72,7 +72,6 @@ static void add_hash(vq_xxh64 *h, const train_cell *c, int channels)
 /* One record: normalised, described, and held in memory as long as there is room. */
 static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char *declared, uint32_t at)
 {
-	vq_geom g;
 	VQ_TRY(room(t));
 	train_cell *c = &t->v[t->n];
 	*c = (train_cell){ .file = (uint32_t)t->files, .at = at };
@@ -83,8 +82,6 @@ static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char
 	VQ_TRY(vq_cell_make(rec, t->channels, t->rule, true, &c->cell));
 	if (t->need_masks && !c->cell.mask)
 		return vq_fail(VQ_EINVAL, "record %s: it has no mask, which content_weighting needs (--set content_weighting=false goes without)", rec->id);
-	if (t->n == 1 && vq_geom_get(rec->meta, vqt_get(rec, "image"), &g) == VQ_OK)
-		strcpy(t->pad_mode, *g.mode ? g.mode : "reflect");
 	add_hash(&t->hash, c, t->channels);
 	c->size = c->cell;
 	c->size.pixels = NULL;

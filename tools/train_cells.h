@@ -20,7 +20,6 @@ typedef struct {
 	vq_extent_rule rule;
 	bool need_masks;             /* a record without one is refused */
 	vq_norm norm;                /* how the cells are normalised */
-	char pad_mode[8];
 	cJSON *names, *chain;        /* channels, and the commands that made the stream */
 	vqt_file *file[2];           /* what cells beyond the memory limit are read from again: the stream, and --val */
 	int files;

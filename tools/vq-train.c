@@ -211,7 +211,7 @@ static vq_status describe_model(train_run *r)
 	m->channels = r->cells.channels;
 	m->names = cJSON_Duplicate(r->cells.names, true);
 	m->norm = r->cells.norm;
-	strcpy(m->pad_mode, r->cells.pad_mode);
+	strcpy(m->pad_mode, vq_pad_name((vq_pad_mode)m->config.pad_mode));
 	if (s == VQ_OK && (!m->names || !m->chain))
 		s = vq_fail(VQ_ENOMEM, "out of memory");
 	return s;

@@ -87,7 +87,7 @@ out:
 	char some[64] = "";
 	if (bad && bad < t->n_failed)
 		snprintf(some, sizeof some, ", in the first %d of its %d records", bad, t->n_failed);
-	return vq_fail(VQ_EBACKEND, "%s is not finite%s%s%s", what, node < 0 ? "" : ": first in ", where, some);
+	return vq_fail(VQ_EBACKEND, "%s is not finite%s%s%s", what, node < 0 ? ": each value is, but they are too large to be added" : ": first in ", where, some);
 }
 
 int vq_trainer_failed(const vq_trainer *t, const uint32_t **cells)

@@ -126,6 +126,12 @@ TEST(the_extent_of_a_cell)
 	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4 }, false, &c));
 	CHECK(!c.mask);
 	vq_cell_drop(&c);
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4, .mode = VQ_PAD_EDGE }, false, &c));
+	CHECK(c.pixels[7] == c.pixels[6] && c.pixels[0] == c.pixels[8]);
+	vq_cell_drop(&c);
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4, .min = 12, .mode = VQ_PAD_ZERO }, false, &c));
+	CHECK(c.h == 12 && c.w == 12 && c.pixels[0] == 0 && c.pixels[143] == 0);
+	vq_cell_drop(&c);
 	CHECK_FAILS(vq_cell_make(&r, 1, (vq_extent_rule){ .multiple = 4 }, true, &c), VQ_EINVAL);
 	CHECK_STR(vq_message(), "record f#1: it has 2 channels, the model 1");
 	vqt_record_free(&r);
