@@ -2,7 +2,7 @@
 load helpers
 
 small=(--set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=16 --set blocks=1 --set head_channels=8 --set pixels_per_step=2048
-    --set save_samples_every=0 --set epochs=2 --threads 1 -q)
+    --set save_samples_every=0 --set epochs=2 --set mixed_precision=off --threads 1 -q)
 
 setup_file() {
     cd "$BATS_FILE_TMPDIR" || return 1
@@ -21,7 +21,7 @@ run() {
     local name=$1 set=() s
     shift
     for s; do set+=(--set "$s"); done
-    ok vq-train "${small[@]}" "${set[@]}" -o "$name" raw.vqt
+    ok vq-train "${small[@]}" "${set[@]}" -o "$name" "${stream:-raw.vqt}"
 }
 
 # effects "CONTEXT..." KEY=VALUE...: in this context, each makes another training.
@@ -57,7 +57,10 @@ improved="model=improved block_norm=batch pack=false embedding_dim=16"
 
 @test "losses and data" {
     effects "" loss=l1 reconstruction_loss_weight=3 content_weighting=true normalize_method=zscore normalize_method=minmax normalize_percentiles=[0,100] \
-        normalize_clip=false pad_mode=zero pad_mode=edge pad_multiple=16 pad_multiple=0 pad_min=64 val_fraction=0.5 split_by=Plate augment_flip=false augment_rotate=true
+        normalize_clip=false pad_mode=zero pad_mode=edge pad_multiple=16 pad_multiple=0 pad_min=64 val_fraction=0.5 augment_flip=false augment_rotate=true
+    run run split_by=Well
+    same "$(cut -d , -f 2 run/split.csv | sed -n 2p)" A01 # not Simulated/A01
+    echo split_by >>"$BATS_FILE_TMPDIR/seen"
     effects content_weighting=true foreground_weight=5 background_weight=5
 }
 
@@ -67,7 +70,8 @@ improved="model=improved block_norm=batch pack=false embedding_dim=16"
     effects "optimizer=sgd warmup_steps=0" momentum=0 gradient_clip_norm=0.001
     effects "scheduler_type=step step_size=1 warmup_steps=0" step_size=2 step_gamma=0.5
     effects "scheduler_type=plateau learning_rate=0.1 plateau_patience=0 epochs=6 warmup_steps=0" plateau_factor=0.9 plateau_patience=5
-    effects "$improved pixels_per_step=8192" size_tolerance=1
+    vq-synth -n 8 --channels 2 --min-size 40 --max-size 100 >large.vqt
+    stream=large.vqt effects "$improved pixels_per_step=32768" size_tolerance=1
 }
 
 @test "early stopping" {
