@@ -191,7 +191,7 @@ pre { background: var(--tint); padding: .8rem 1rem; white-space: pre-wrap; overf
   h2 { break-after: avoid; margin-top: 1.6rem; } h3 { break-after: avoid; }
   figure, table, .tiles, .tile, dl > div { break-inside: avoid; }
   figure img { max-height: 225mm; }
-  #samples img { max-height: 128mm; } #usage img, #codebook img, #map img { max-height: 92mm; }
+  #samples img { max-height: 112mm; } table { font-size: 9pt; } #usage img, #codebook img, #map img { max-height: 92mm; }
   .tile, .warn, pre { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 </style>
