@@ -201,10 +201,6 @@ help:
 	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
 	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
-<<<<<<< HEAD
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
-	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench     tests and timings"
-=======
 	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
->>>>>>> main
 	@echo "make all | install | uninstall | clean | man | deps"
