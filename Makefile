@@ -126,6 +126,12 @@ evaluate: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@PATH="$(abspath $(BUILD)/bin):$$PATH" MODEL="$(MODEL)" DATA="$(DATA)" OUT="$(if $(filter file,$(origin OUT)),out/evaluation,$(OUT))" PART="$(PART)" GROUP="$(GROUP)" CROP="$(CROP)" TITLE="$(TITLE)" pipelines/evaluate
 
+# The cells that MODEL never saw, through its codes and through JPEG XL, JPEG 2000, WebP and PNG (installed when they are missing).
+.PHONY: codecs
+codecs: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" MODEL="$(MODEL)" DATA="$(DATA)" OUT="$(if $(filter file,$(origin OUT)),out/codecs,$(OUT))" SEPARATE="$(SEPARATE)" pipelines/codecs
+
 # The reference document's table, measured: TIME for each of its models.
 .PHONY: compare
 compare: deps
@@ -148,8 +154,8 @@ check-long: deps
 # PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
 PYTHON ?= python3
 check-oracle: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" PYTHON="$(PYTHON)" tests/oracle/run
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
 
 asan: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
@@ -193,7 +199,8 @@ clean:
 
 help:
 	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
-	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]                a report for people: OUT/report.html"
+	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
+	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
 	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
 	@echo "make all | install | uninstall | clean | man | deps"
