@@ -129,7 +129,7 @@ go_on() {
 @test "what vq-info says of a checkpoint" {
     ok vq-info --json whole/last.ckpt
     same "$(json .stdout kind)" checkpoint
-    same "$(json .stdout version)" 1
+    same "$(json .stdout version)" 2
     has "$(json .stdout metadata.progress)" '"step":60,'
     ok vq-info whole/last.ckpt
     has "$out" "whole/last.ckpt: checkpoint, 10 tensors, "
@@ -191,7 +191,7 @@ go_on() {
         fails 1 vq-train -q -o run --resume cells.vqt
         has "$err" "vq-train: run/last.ckpt: "
     done
-    same "$err" "vq-train: run/last.ckpt: tensor m: its data ends at byte 131408, the file's at 100000"
+    same "$err" "vq-train: run/last.ckpt: tensor m: its data ends at byte 131712, the file's at 100000"
     cp whole/last.ckpt run
     edit run/last.ckpt 'progress\(.*\)\\"at\\":' 'progress\1\\"to\\":'
     fails 1 vq-train -q -o run --resume cells.vqt
