@@ -267,6 +267,7 @@ static cJSON *losses(const vq_losses *l, const vq_model_info *info, bool val)
 		cJSON_AddNumberToObject(o, "ssim", l->ssim);
 	}
 	cJSON_AddNumberToObject(o, "usage", l->usage);
+	cJSON_AddNumberToObject(o, "foreground_usage", l->front);
 	cJSON_AddNumberToObject(o, "perplexity", l->perplexity);
 	if (info->levels > 1)
 		cJSON_AddItemToObject(o, "levels", levels(l, info));

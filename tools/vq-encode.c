@@ -132,7 +132,7 @@ static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cel
 static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
 {
 	vq_geom g = { .h = c->th, .w = c->tw, .top = c->top, .left = c->left, .bottom = c->h - c->top - c->th, .right = c->w - c->left - c->tw };
-	strcpy(g.mode, e->model.info.pad_zero ? "zero" : "reflect");
+	strcpy(g.mode, vq_pad_name((vq_pad_mode)e->model.info.pad_mode));
 	VQ_TRY(vqt_record_make(out, in->id));
 	cJSON_Delete(out->meta);
 	if (!(out->meta = cJSON_Duplicate(in->meta, true)))

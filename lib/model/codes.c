@@ -20,7 +20,7 @@ vq_status vq_codes_describe(const vq_config *c, vq_model_info *info)
 	info->multiple = info->stride = 1 << c->levels;
 	VQ_TRY(vq_describe_books(c, info));
 	/* Between two cells one code position must stay empty, and the stem must not reach across. */
-	info->packable = true;
+	info->packable = c->pack;
 	info->gap = VQ_ALIGN(VQ_MAX(info->multiple, c->stem_kernel / 2), info->multiple);
 	return VQ_OK;
 }

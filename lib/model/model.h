@@ -32,7 +32,7 @@ typedef struct {
 	int gap;                /* pixels between two extents on a canvas */
 	int min;                /* the least side of an extent; 0: multiple */
 	bool power_of_two;      /* sides of extents are powers of two (multiples of `multiple` all the same) */
-	bool pad_zero;          /* extents are filled with 0, not reflected */
+	int pad_mode;           /* vq_config_pad: what fills extents beyond the cell */
 	int skips;              /* feature maps that the decoder needs beside the codes */
 	struct { int stride, channels; } skip[VQ_LEVELS_MAX];
 } vq_model_info;

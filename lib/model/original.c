@@ -14,7 +14,6 @@ vq_status vq_original_describe(const vq_config *c, vq_model_info *info)
 		return vq_fail(VQ_EUNSUP, what, "codebook_depth must be 1");
 	info->multiple = info->min = 32;
 	info->power_of_two = true;
-	info->pad_zero = true;
 	return vq_describe_books(c, info);
 }
 

@@ -80,15 +80,18 @@ const vq_config_key vq_config_keys[] = {
 	       "How raw records are normalised before training, a record and channel at a time; records that are normalised already must agree."),
 	REALS(normalize_percentiles, "5,95", 0, 100, 2, 2, "The two percentiles of robust that become -1 and 1."),
 	BOOL(normalize_clip, "true", "Clip to [-1, 1] after robust and minmax."),
-	CHOICE(pad_mode, "reflect", "reflect|zero|edge", "What fills the padding of records that come unpadded."),
-	INT(pad_multiple, "16", 0, 512, "Sizes are padded to a multiple of this; 0 is the next power of two."),
-	INT(pad_min, "32", 1, 4096, "Sizes are padded to at least this."),
+	CHOICE(pad_mode, "reflect", "reflect|zero|edge", "What fills a cell's padding, in training and whenever the model is run. How the stream was padded does not matter."),
+	INT(pad_multiple, "1", 0, 512,
+	    "Sides of a cell are padded to a multiple of this and of what the model needs (2 to the power of levels; original: 32); 0 is the next power "
+	    "of two."),
+	INT(pad_min, "1", 1, 4096, "Sides of a cell are padded to at least this, and to what the model needs (improved and original: 32)."),
 	REAL(val_fraction, "0.1", 0, 0.9, "Fraction of the cells held out, by whole groups, to choose the model on."),
 	TEXT(split_by, "", "Metadata columns, with commas, whose values make a group; cell lets cells of one field fall on both sides; "
 	     "empty is Metadata_Group, else plate and well, else the field."),
 	BOOL(augment_flip, "true", "Flip batches left-right and top-bottom at random."),
 	BOOL(augment_rotate, "false", "Turn batches by quarter turns at random."),
-	INT(num_workers, "0", 0, 64, "Threads that prepare batches ahead of the training; 0 lets vq-train choose."),
+	INT(num_workers, "0", 0, 64, "Accepted for the reference's configurations, and without effect: cells wait in memory (vq-train --memory), and vq-train --threads says "
+	    "how many threads compute."),
 
 	GROUP("Training"),
 	INT(batch_size, "0", 0, 65536, "Most cells in a batch; 0 is as many as pixels_per_step holds."),
@@ -123,7 +126,8 @@ const vq_config_key vq_config_keys[] = {
 	REAL(weight_average, "0", 0, 0.999999, "Decay of a moving average of the weights, which is then the model that is kept; 0 is off."),
 	CHOICE(mixed_precision, "auto", "off|bf16|auto", "Compute in bf16 with f32 weights; auto does so where the machine has instructions for it."),
 	BOOL(checkpoint_activations, "false",
-	     "Compute activations again in the backward pass instead of keeping them: less memory, more time."),
+	     "Compute activations again in the backward pass instead of keeping them: the same bytes, in about half the memory (vq-train -v says "
+	     "how much) and a fifth more time."),
 	INT64(seed, "0", 0, 9007199254740991, "Seed of everything random."),
 
 	GROUP("Output"),

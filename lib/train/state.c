@@ -37,7 +37,8 @@ vq_status vq_train_state_make(vq_train_state *st, const vq_trainer *t)
 	st->order = vq_malloc(sizeof *st->order * st->cells);
 	st->wait = vq_malloc(sizeof *st->wait * VQ_PACK_MAX);
 	st->codes = vq_malloc(sizeof *st->codes * (size_t)st->n_codes);
-	if (ok && st->order && st->wait && st->codes)
+	st->front = vq_malloc(sizeof *st->front * (size_t)st->n_codes);
+	if (ok && st->order && st->wait && st->codes && st->front)
 		return VQ_OK;
 	vq_train_state_free(st);
 	return VQ_ENOMEM;
@@ -50,7 +51,21 @@ void vq_train_state_free(vq_train_state *st)
 	free(st->order);
 	free(st->wait);
 	free(st->codes);
+	free(st->front);
 	*st = (vq_train_state){0};
+}
+
+/* Weights that nothing can go on from are not put away: an update may overflow after a step whose loss was still finite. */
+static vq_status check_finite(const vq_trainer *t, const vq_train_state *st)
+{
+	for (int i = 0; i < t->params.n; i++) {
+		const vq_param *p = &t->params.p[i];
+		const float *v = st->buf[p->trainable] + p->offset;
+		for (size_t k = 0; k < p->count; k++)
+			if (!isfinite(v[k]))
+				return vq_fail(VQ_EBACKEND, "after step %lld: %s is not finite", (long long)t->step, p->name);
+	}
+	return VQ_OK;
 }
 
 vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
@@ -58,9 +73,11 @@ vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
 	double now = vq_seconds();
 	for (int i = 0; i < VQ_STATE_BUFS; i++)
 		VQ_TRY(t->b->store_read(t->store, kind[i], 0, st->count[i], st->buf[i]));
+	VQ_TRY(check_finite(t, st));
 	memcpy(st->order, t->sampler.order, sizeof *st->order * st->cells);
 	memcpy(st->wait, t->sampler.wait, sizeof *st->wait * t->sampler.waiting);
 	memcpy(st->codes, t->counts, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(st->front, t->front, sizeof *st->front * (size_t)st->n_codes);
 	st->waiting = t->sampler.waiting;
 	st->s = (vq_train_scalars){ .step = t->step, .epoch = t->epoch, .pixels = t->pixels, .seconds = now - t->o.started,
 		.epoch_seconds = t->inside ? now - t->now.began : 0, .closing = t->closing, .best = t->best, .stale = t->stale, .inside = t->inside,
@@ -116,6 +133,7 @@ vq_status vq_trainer_restore(vq_trainer *t, const vq_train_state *st)
 	memcpy(t->sampler.order, st->order, sizeof *st->order * st->cells);
 	memcpy(t->sampler.wait, st->wait, sizeof *st->wait * st->waiting);
 	memcpy(t->counts, st->codes, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(t->front, st->front, sizeof *st->front * (size_t)st->n_codes);
 	t->sampler.at = s->at;
 	t->sampler.waiting = st->waiting;
 	t->sampler.rng = s->draw;

@@ -40,7 +40,7 @@ typedef struct {
 	size_t count[VQ_STATE_BUFS];
 	uint32_t *order, *wait;         /* cells by number: this epoch's order; those that found no room yet */
 	uint32_t cells, waiting;
-	uint64_t *codes;                /* how often each code occurred in the epoch, level after level */
+	uint64_t *codes, *front;        /* how often each code occurred in the epoch, level after level; and at foreground positions */
 	int n_codes;
 } vq_train_state;
 

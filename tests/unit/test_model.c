@@ -408,6 +408,26 @@ TEST(places_outside_the_canvas)
 	close_model(&m);
 }
 
+TEST(padding_that_is_asked_for)
+{
+	static const struct { const char *set[4]; int multiple, min, gap; bool power; } t[] = {
+		{ { "pad_multiple=1" }, 4, 0, 4, false }, { { "pad_multiple=6" }, 12, 0, 12, false }, { { "pad_multiple=16" }, 16, 0, 16, false },
+		{ { "pad_multiple=0" }, 4, 4, 4, true }, { { "pad_min=3" }, 4, 0, 4, false }, { { "pad_min=40" }, 4, 40, 4, false },
+	};
+	vq_config c;
+	vq_model_info info;
+	for (size_t i = 0; i < VQ_COUNT(t); i++) {
+		vq_config_defaults(&c);
+		CHECK_OK(vq_config_set(&c, t[i].set[0]));
+		CHECK_OK(vq_model_describe(&c, 1, &info));
+		CHECK(info.multiple == t[i].multiple && info.min == t[i].min && info.gap == t[i].gap && info.power_of_two == t[i].power);
+		CHECK(info.stride == 4 && info.pad_mode == VQ_CONFIG_PAD_REFLECT);
+	}
+	CHECK_OK(vq_config_set(&c, "pad_multiple=511"));
+	CHECK_FAILS(vq_model_describe(&c, 1, &info), VQ_EINVAL);
+	CHECK_STR(vq_message(), "pad_multiple 511 and the model's own multiple of 4 come together at 2044: at most 512 is possible");
+}
+
 TEST(what_no_model_can_be)
 {
 	vq_config c = config("configs/cells.json");
@@ -629,5 +649,5 @@ TEST(what_improved_and_original_cannot_be)
 
 TEST_MAIN(RUN(parameters_are_named_as_pytorch_names_them) RUN(fresh_weights_depend_on_the_seed_alone) RUN(training_and_evaluation_see_the_same)
 	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone)
-	RUN(packed_training_is_the_sum_of_each_alone) RUN(places_outside_the_canvas) RUN(what_no_model_can_be)
+	RUN(packed_training_is_the_sum_of_each_alone) RUN(places_outside_the_canvas) RUN(padding_that_is_asked_for) RUN(what_no_model_can_be)
 	RUN(cells_of_a_canvas_each_are_as_if_alone) RUN(names_of_improved) RUN(what_improved_and_original_cannot_be))

@@ -1,6 +1,7 @@
 /* The trainer on a small world of made-up cells, through its callbacks; and its parts: schedule, sampler, augmentation, loss weights. */
 #include "lib/model/graph.h"
 #include "lib/train/batch.h"
+#include "lib/train/collapse.h"
 #include "tests/unit/test.h"
 #include "tools/codec.h"
 
@@ -275,10 +276,48 @@ TEST(early_stopping)
 TEST(a_loss_that_is_not_finite_ends_the_run)
 {
 	world_open(&w);
-	((float *)w.cell[3].pixels)[5] = NAN;
-	((float *)w.cell[3].pixels)[60] = NAN;
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = NAN;
 	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
-	CHECK_HAS(vq_message(), ": the loss is not finite, first in a ");
+	CHECK_HAS(vq_message(), ": the loss is not finite: first in enc.0 (conv), in the first 1 of its ");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) > 1 && cell[0] == 3);
+	world_close(&w);
+}
+
+TEST(a_norm_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	w.config.accumulate = 2;
+	w.config.reconstruction_loss_weight = 1e38; /* the loss that is summed is without it, its gradient is not */
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = 1e15f;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), "step 1: the gradient's norm is not finite: first in ");
+	const uint32_t *cell;
+	bool there = false;
+	for (int i = 0, n = vq_trainer_failed(w.t, &cell); i < n; i++)
+		there |= cell[i] == 3;
+	CHECK(there);
+	/* nothing was changed by it */
+	weights x = world_weights(&w);
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < x.n[k]; i++)
+			CHECK(isfinite(x.v[k][i]));
+	free(x.v[0]);
+	free(x.v[1]);
+	world_close(&w);
+}
+
+TEST(a_validation_loss_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	vq_cell *c = &w.cell[CELLS - 1];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = INFINITY;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), ": the validation loss is not finite: first in enc.0 (conv), in the first 1 of its 4 records");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) == 4 && cell[0] == CELLS - 1 && w.epochs == 0);
 	world_close(&w);
 }
 
@@ -671,6 +710,61 @@ TEST(several_codebooks_through_the_codec)
 
 /* --- parts --------------------------------------------------------------------------------------------------------- */
 
+/* Below the bound for so many epochs in a row: told once, with the keys that fit. */
+TEST(a_collapsed_codebook_is_told_of_once)
+{
+	vq_collapse s = {0};
+	vq_config c;
+	vq_config_defaults(&c);
+	c.codebook_start = VQ_START_NORMAL;
+	for (int i = 0; i < VQ_COLLAPSE_EPOCHS - 1; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5));
+	CHECK(!vq_collapse_epoch(&s, &c, .2, 100, 1e6, .5)); /* it recovered */
+	for (int i = 0; i < VQ_COLLAPSE_EPOCHS - 1; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5));
+	char *text = vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5);
+	CHECK_STR(text, "the codebook has collapsed: 5 of 100 codes were used (usage 0.050), and usage was below 0.1 for 5 epochs: set codebook_start to data "
+		"or kmeans; or lower learning_rate (0.002), raise warmup_steps (100) or change commitment_cost (0.25), or lower num_embeddings");
+	free(text);
+	for (int i = 0; i < 20; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .01, 100, 1e6, .5));
+	static const struct { const char *set; double positions, done; const char *says; } t[] = {
+		{ "codebook_update=gradient", 1e6, .5, "set codebook_update to ema" }, { "revive_threshold=0", 1e6, .5, "set revive_threshold to 0.1" },
+		{ "revive_until=0.3", 1e6, .5, "raise revive_until, for no code is revived after 0.3 of the training" },
+		{ "seed=1", 36, .5, "lower num_embeddings, for an epoch has 36 codes to spread over them; or lower learning_rate" },
+	};
+	for (size_t i = 0; i < VQ_COUNT(t); i++) {
+		s = (vq_collapse){ .low = VQ_COLLAPSE_EPOCHS };
+		vq_config_defaults(&c);
+		CHECK_OK(vq_config_set(&c, t[i].set));
+		text = vq_collapse_epoch(&s, &c, .05, 100, t[i].positions, t[i].done);
+		CHECK_HAS(text, t[i].says);
+		free(text);
+	}
+}
+
+/* A dark world, but for one cell: what its codes are is known from the masks alone. */
+TEST(usage_by_foreground_alone)
+{
+	world_open(&w);
+	w.config.max_steps = 12;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->train.front > 0 && last(&w)->train.front <= last(&w)->train.usage && last(&w)->val.front <= last(&w)->val.usage);
+	for (int i = 0; i < CELLS; i++) /* all of it is the cell: the same as usage */
+		memset((void *)w.cell[i].mask, 1, (size_t)w.cell[i].h * (size_t)w.cell[i].w);
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->train.front == last(&w)->train.usage && last(&w)->val.front == last(&w)->val.usage);
+	for (int i = 0; i < CELLS; i++) { /* one pixel of one validation cell, at whichever turn: one code; and a neighbour's */
+		memset((void *)w.cell[i].mask, 2, (size_t)w.cell[i].h * (size_t)w.cell[i].w);
+		if (i == CELLS - 1)
+			((uint8_t *)w.cell[i].mask)[(w.cell[i].h / 2) * w.cell[i].w + w.cell[i].w / 2] = 1;
+	}
+	CHECK_OK(world_run(&w, 1));
+	CHECK(isnan(last(&w)->train.front));
+	CHECK_NEAR(last(&w)->val.front, 1. / 16, 1e-12);
+	world_close(&w);
+}
+
 TEST(schedules)
 {
 	vq_config c;
@@ -791,7 +885,7 @@ static void check_turn(const vq_batch *b, const vq_train_calls *calls, int chann
 	float input[SIDE * SIDE * 2], weight[SIDE * SIDE];
 	CHECK_OK(calls->cell(calls->ctx, b->cell[0], &c));
 	memset(weight, 0, sizeof weight);
-	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight));
+	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight, NULL));
 	int turn = b->turn[0], inside = 0, y0 = b->place[0].extent.y, x0 = b->place[0].extent.x;
 	vq_rect v = b->place[0].valid;
 	CHECK(b->place[0].extent.h == (turn & VQ_TURN ? c.w : c.h) && b->place[0].extent.w == (turn & VQ_TURN ? c.h : c.w));
@@ -868,7 +962,7 @@ static void check_weights(int k, double fg, double bg, double want_fg, double wa
 	b = (vq_batch){ .items = 1 };
 	b.turn[0] = (uint8_t)turn;
 	b.place[0].extent = (vq_rect){ 0, 0, 4, turn & VQ_TURN ? WIDTH : H, turn & VQ_TURN ? H : WIDTH };
-	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight));
+	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight, NULL));
 	for (int y = 1; y < 6; y++)
 		for (int x = 2; x < 9; x++) {
 			int ty, tx;
@@ -893,6 +987,8 @@ TEST(content_weights)
 
 TEST_MAIN(RUN(every_codebook_learns_and_is_counted) RUN(every_codebook_is_revived) RUN(several_codebooks_through_the_codec)
 	RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+	RUN(a_collapsed_codebook_is_told_of_once) RUN(usage_by_foreground_alone)
+	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run)
 	RUN(a_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained) RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived)
 	RUN(reconstruct_is_encode_and_decode) RUN(packed_on_any_canvas) RUN(accumulated_batches_are_one_step) RUN(features_over_the_mask) RUN(schedules)
 	RUN(every_cell_once_an_epoch_or_waiting) RUN(flips_and_turns) RUN(content_weights))
