@@ -156,7 +156,11 @@ vq_status vq_out_write(const char *path, const void *data, size_t n)
 {
 	vq_out *o;
 	VQ_TRY(vq_out_open(&o, path, VQ_OUT_TEXT));
-	fwrite(data, 1, n, vq_out_file(o));
+	if (fwrite(data, 1, n, vq_out_file(o)) != n) { /* the cause is known only now */
+		vq_status s = vq_fail(VQ_EIO, "%s: %s", o->path, strerror(errno));
+		vq_out_abort(o);
+		return s;
+	}
 	return vq_out_commit(o);
 }
 

@@ -76,6 +76,22 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     sed 1d .stdout | awk -F , '{ d = $11 * $10 - $13; if (d > 1 || d < -1 || $6 - $4 != $8 || $7 - $5 != $9) { print "row " NR ": " $0; bad = 1 } } END { exit bad }'
 }
 
+@test "csv: compressed when the name says so, the same bytes each time" {
+    cells 40
+    vq-export --csv -o plain.csv cells.vqt
+    ok vq-export --csv -o t.csv.gz cells.vqt
+    same "$(head -c 2 t.csv.gz | od -A n -t x1)" " 1f 8b"
+    gzip -dc t.csv.gz | cmp - plain.csv
+    vq-export --csv -o again.csv.gz cells.vqt
+    cmp t.csv.gz again.csv.gz
+    vq-synth -n 0 | vq-export --csv -o none.csv.gz
+    same "$(gzip -dc none.csv.gz | wc -l)" 1
+    # a disk that is full leaves nothing
+    fails 1 bash -c 'trap "" XFSZ; ulimit -f 1; vq-export --csv -o big.csv.gz cells.vqt 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}'
+    has "$err" "vq-export: big.csv.gz: "
+    [ ! -e big.csv.gz ]
+}
+
 @test "csv: what was measured outlives normalising and padding" {
     cells
     vq-export --csv -o raw.csv cells.vqt

@@ -113,12 +113,8 @@ static vq_status level_json(vq_level_stats *l, vq_st *model, cJSON *o)
 
 static vq_status build_json(cJSON *json, vq_st *model)
 {
-	double bits = (double)run.skip_bits, raw = bits;
-	for (int i = 0; i < run.nlevels; i++) {
-		const vq_level_stats *l = &run.levels[i];
-		bits += l->figures.entropy * (double)l->all.total;
-		raw += l->figures.raw_bits * (double)l->all.total;
-	}
+	double bits, raw;
+	vq_codestats_bits(&run, &bits, &raw);
 	VQ_TRY(set_number(json, "n", (double)run.n));
 	VQ_TRY(set_number(json, "pixels", (double)run.pixels));
 	VQ_TRY(set_number(json, "bits_per_pixel", bits / (double)run.pixels));
