@@ -215,7 +215,7 @@ static vq_status add_panel(const curves *c, int p, vq_buf *b)
 	VQ_TRY(vq_plot_quote(b, title_of(q->name)));
 	VQ_TRY(vq_buf_fmt(b, "\n%sset logscale y\n", log ? "" : "un"));
 	/* a constant has no range of its own */
-	double room = flat ? VQ_MAX(fabs(q->lo) * .1, 1e-6) : 0;
+	double room = flat ? q->lo ? fabs(q->lo) * .1 : 1e-6 : 0;
 	if (flat)
 		VQ_TRY(vq_buf_fmt(b, "set yrange [%.10g:%.10g]\n", q->lo - room, q->hi + room));
 	else
