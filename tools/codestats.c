@@ -9,7 +9,7 @@ static const char *text_of(const cJSON *o, const char *key)
 	return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-static vq_status read_level(const cJSON *o, bool batches, vq_level_stats *l)
+static vq_status read_level(const cJSON *o, bool batches, bool neighbours, vq_level_stats *l)
 {
 	const cJSON *size = cJSON_GetObjectItemCaseSensitive(o, "size"), *dim = cJSON_GetObjectItemCaseSensitive(o, "dim");
 	const char *name = text_of(o, "name"), *tensor = text_of(o, "tensor");
@@ -20,6 +20,8 @@ static vq_status read_level(const cJSON *o, bool batches, vq_level_stats *l)
 		return VQ_ENOMEM;
 	l->dim = (int64_t)dim->valuedouble;
 	VQ_TRY(vq_code_counts_make(&l->all, (int64_t)size->valuedouble));
+	if (neighbours)
+		VQ_TRY(vq_neighbours_make(&l->beside, l->all.size));
 	return batches ? vq_code_counts_make(&l->batch, l->all.size) : VQ_OK;
 }
 
@@ -33,7 +35,7 @@ vq_status vq_codestats_begin(vq_codestats *s, const cJSON *header, uint64_t batc
 		return vq_fail(VQ_EFORMAT, "the header has no list model.levels of 1 to %d codebooks", VQ_CODE_LEVELS_MAX);
 	s->batch_size = batch_size;
 	cJSON_ArrayForEach(o, levels)
-		VQ_TRY(read_level(o, batch_size > 0, &s->levels[s->nlevels++]));
+		VQ_TRY(read_level(o, batch_size > 0, s->neighbours, &s->levels[s->nlevels++]));
 	return VQ_OK;
 }
 
@@ -70,6 +72,8 @@ static vq_status count_entry(vq_codestats *s, const vqt_entry *e)
 	vq_status st = vq_code_counts_add(&l->all, &e->t);
 	if (st >= 0 && l->batch.counts)
 		st = vq_code_counts_add(&l->batch, &e->t);
+	if (st >= 0 && l->beside)
+		st = vq_neighbours_add(l->beside, &e->t);
 	return st < 0 ? vq_context(st, "%s", e->name) : st;
 }
 
@@ -140,6 +144,7 @@ void vq_codestats_free(vq_codestats *s)
 		free(l->tensor);
 		vq_code_counts_free(&l->all);
 		vq_code_counts_free(&l->batch);
+		vq_neighbours_free(l->beside);
 		vq_summary_free(&l->perplexity);
 	}
 	*s = (vq_codestats){0};

@@ -4,6 +4,7 @@
 
 #include "formats/sample.h"
 #include "lib/eval/codebook.h"
+#include "lib/eval/neighbours.h"
 #include "lib/eval/summary.h"
 
 enum { VQ_CODE_LEVELS_MAX = 32 };
@@ -13,11 +14,13 @@ typedef struct {
 	char *name, *tensor;      /* in code records; in the model file (NULL when the header does not say) */
 	int64_t dim;
 	vq_code_counts all, batch;
+	vq_neighbours *beside;    /* NULL unless wanted */
 	vq_summary perplexity;    /* of the groups of batch_size records */
 	vq_code_figures figures;  /* of all */
 } vq_level_stats;
 
 typedef struct {
+	bool neighbours;          /* wanted: set before anything else */
 	vq_level_stats levels[VQ_CODE_LEVELS_MAX];
 	int nlevels;
 	uint64_t n, pixels;       /* records, their true pixels */

@@ -4,57 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/eval/names.h"
 #include "lib/rng.h"
 
 typedef struct { double sum, n; } part;
 
 struct vq_boot {
 	int figures;
-	size_t groups, cap;      /* cap: of part and name, a power of two */
-	part *part;              /* [group][figure] */
-	char **name;
-	size_t *table;           /* [2 cap] open addressing: 0 empty, else index + 1 */
+	vq_names names;
+	part *part;              /* [names.cap][figure] */
+	size_t cap;
 };
-
-static uint64_t hash_of(const char *s)
-{
-	uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-	for (; *s; s++)
-		h = (h ^ (uint8_t)*s) * 0x100000001b3u;
-	return h;
-}
-
-static size_t slot_of(const vq_boot *b, const char *name)
-{
-	const size_t mask = 2 * b->cap - 1;
-	size_t at = hash_of(name) & mask;
-	while (b->table[at] && strcmp(b->name[b->table[at] - 1], name))
-		at = (at + 1) & mask;
-	return at;
-}
-
-static vq_status grow(vq_boot *b)
-{
-	size_t cap = b->cap ? 2 * b->cap : 64, bytes;
-	VQ_TRY(vq_mul(cap * sizeof *b->part, (size_t)b->figures, &bytes));
-	part *p = vq_realloc(b->part, bytes);
-	if (!p)
-		return VQ_ENOMEM;
-	b->part = p;
-	char **name = vq_realloc(b->name, cap * sizeof *name);
-	if (!name)
-		return VQ_ENOMEM;
-	b->name = name;
-	size_t *table = vq_calloc(2 * cap, sizeof *table);
-	if (!table)
-		return VQ_ENOMEM;
-	free(b->table);
-	b->table = table;
-	b->cap = cap;
-	for (size_t g = 0; g < b->groups; g++)
-		b->table[slot_of(b, b->name[g])] = g + 1;
-	return VQ_OK;
-}
 
 vq_status vq_boot_make(vq_boot **out, int figures)
 {
@@ -65,42 +25,35 @@ vq_status vq_boot_make(vq_boot **out, int figures)
 	if (!b)
 		return VQ_ENOMEM;
 	b->figures = figures;
-	vq_status s = grow(b);
-	if (s < 0)
-		vq_boot_free(b);
-	else
-		*out = b;
-	return s;
+	*out = b;
+	return VQ_OK;
 }
 
 void vq_boot_free(vq_boot *b)
 {
 	if (!b)
 		return;
-	for (size_t g = 0; g < b->groups; g++)
-		free(b->name[g]);
-	free(b->name);
+	vq_names_free(&b->names);
 	free(b->part);
-	free(b->table);
 	free(b);
 }
 
 vq_status vq_boot_group(vq_boot *b, const char *name, size_t *group)
 {
-	size_t at = slot_of(b, name);
-	if (b->table[at]) {
-		*group = b->table[at] - 1;
+	const size_t before = b->names.n;
+	VQ_TRY(vq_names_find(&b->names, name, group));
+	if (b->names.n == before)
 		return VQ_OK;
+	if (b->names.cap > b->cap) {
+		size_t bytes;
+		VQ_TRY(vq_mul(b->names.cap * sizeof *b->part, (size_t)b->figures, &bytes));
+		part *p = vq_realloc(b->part, bytes);
+		if (!p)
+			return VQ_ENOMEM;
+		b->part = p;
+		b->cap = b->names.cap;
 	}
-	if (b->groups == b->cap) {
-		VQ_TRY(grow(b));
-		at = slot_of(b, name);
-	}
-	if (!(b->name[b->groups] = vq_strdup(name)))
-		return VQ_ENOMEM;
-	memset(b->part + b->groups * (size_t)b->figures, 0, (size_t)b->figures * sizeof *b->part);
-	*group = b->groups++;
-	b->table[at] = b->groups;
+	memset(b->part + *group * (size_t)b->figures, 0, (size_t)b->figures * sizeof *b->part);
 	return VQ_OK;
 }
 
@@ -113,15 +66,15 @@ void vq_boot_add(vq_boot *b, size_t group, int figure, double v)
 	p->n++;
 }
 
-size_t vq_boot_groups(const vq_boot *b) { return b->groups; }
+size_t vq_boot_groups(const vq_boot *b) { return b->names.n; }
 
 /* One resample of every figure: mean[f], NaN where nothing with a value was drawn. */
 static void resample(const vq_boot *b, uint64_t seed, uint64_t number, part *sum, double *mean, size_t stride)
 {
 	vq_rng r = vq_rng_make(seed, number);
 	memset(sum, 0, (size_t)b->figures * sizeof *sum);
-	for (size_t i = 0; i < b->groups; i++) {
-		const part *p = b->part + vq_rng_below(&r, b->groups) * (size_t)b->figures;
+	for (size_t i = 0; i < b->names.n; i++) {
+		const part *p = b->part + vq_rng_below(&r, b->names.n) * (size_t)b->figures;
 		for (int f = 0; f < b->figures; f++) {
 			sum[f].sum += p[f].sum;
 			sum[f].n += p[f].n;
@@ -147,7 +100,7 @@ static double quantile(const double *sorted, size_t n, double q)
 static void interval(const vq_boot *b, int figure, double *v, int resamples, double confidence, double *low, double *high)
 {
 	size_t with = 0, n = 0;
-	for (size_t g = 0; g < b->groups && with < 2; g++)
+	for (size_t g = 0; g < b->names.n && with < 2; g++)
 		with += b->part[g * (size_t)b->figures + figure].n > 0;
 	*low = *high = NAN;
 	for (int i = 0; i < resamples; i++)
