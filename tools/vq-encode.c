@@ -211,6 +211,25 @@ static void read_idf(encoder *e, const char *stream)
 		vq_die(NULL);
 }
 
+static char *list_of(const cJSON *names)
+{
+	const cJSON *c;
+	vq_buf b = {0};
+	cJSON_ArrayForEach(c, names)
+		if (vq_buf_fmt(&b, "%s%s", b.len ? ", " : "", cJSON_IsString(c) ? c->valuestring : "?") < 0)
+			vq_die(NULL);
+	return b.data;
+}
+
+/* Numbers of other channels, or of the same in another order, would come out as codes all the same. */
+static void check_channels(const encoder *e)
+{
+	const cJSON *have = cJSON_GetObjectItemCaseSensitive(vqt_header(e->in.in), "channels");
+	if (cJSON_GetArraySize(have) != cJSON_GetArraySize(e->model.names) || !cJSON_GetArraySize(have) || cJSON_Compare(have, e->model.names, true))
+		return; /* another number is told with the record's id */
+	vq_die("%s: channels %s; the model was trained on %s (vq-crop --channels OUT=IN,... names and orders them)", vqt_name(e->in.in), list_of(have), list_of(e->model.names));
+}
+
 /* The command's arguments for the chain, which names no outputs. */
 static cJSON *chain_args(void)
 {
@@ -261,6 +280,7 @@ int main(int argc, char **argv)
 		open_split(&e);
 	if (vq_sample_reader_open(&e.in, operands.n ? operands.v[0] : NULL) < 0 || codec_open(&e.codec, &e.model, device[vq_cli.device], vq_cli.threads, false) < 0)
 		vq_die(NULL);
+	check_channels(&e);
 	open_outputs(&e);
 	vq_window_job job = { vq_cli.threads, next, work, put, &e };
 	if (vq_window_run(&job) < 0)
