@@ -308,6 +308,25 @@ split.csv"
     [ ! -e x ]
 }
 
+@test "checkpoint_activations: the same bytes in less memory, which -v states" {
+    ok vq-train -v "${tiny[@]}" --steps 4 -o plain cells.vqt
+    [[ $err =~ "vq-train: activations and gradients: "([0-9.]+)" MiB"$'\n' ]]
+    local mib=${BASH_REMATCH[1]}
+    ok vq-train -v "${tiny[@]}" --set checkpoint_activations=true --steps 4 -o again cells.vqt
+    [[ $err =~ "vq-train: activations and gradients: "([0-9.]+)" MiB; without checkpoint_activations $mib MiB ("([0-9]+)" % saved)" ]]
+    [ "${BASH_REMATCH[2]}" -ge 10 ]
+    near "$(awk "BEGIN { print 100 * (1 - ${BASH_REMATCH[1]} / $mib) }")" "${BASH_REMATCH[2]}" 5
+    same_tensors plain/model.safetensors again/model.safetensors
+    local small=(--set channels_per_level=[8,12] --set levels=2 --set hidden=[16] --set embedding_dim=12 --set num_embeddings=16 --set batch_size=8
+        --set use_perceptual_loss=false --set dropout=0.2 --steps 3 --threads 1 -q)
+    for c in improved original; do
+        ok vq-train -c "$ROOT/configs/$c.json" "${small[@]}" -o plain --force cells.vqt
+        ok vq-train -c "$ROOT/configs/$c.json" "${small[@]}" -o again --force --set checkpoint_activations=true cells.vqt
+        same_tensors plain/model.safetensors again/model.safetensors
+        ok vq-train --resume --threads 1 -q -o again cells.vqt
+    done
+}
+
 @test "content weighting" {
     ok vq-train "${tiny[@]}" --set content_weighting=true --steps 3 -q -o run cells.vqt
     ok vq-train "${tiny[@]}" --steps 3 -q -o plain cells.vqt

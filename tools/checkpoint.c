@@ -63,6 +63,12 @@ static vq_status progress_parse(const cJSON *o, vq_train_scalars *s)
 	return VQ_OK;
 }
 
+static vq_status put_text(cJSON *meta, const char *key, const char *text)
+{
+	cJSON *item = text ? cJSON_CreateString(text) : NULL;
+	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
+}
+
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
 static vq_status parse_config(checkpoint *c)
@@ -78,6 +84,56 @@ static vq_status parse_config(checkpoint *c)
 	return vq_config_parse(&c->config, config, c->path);
 }
 
+/* Of all the rest of the metadata and of every tensor: a flipped bit changes it. */
+static void hash_text(vq_xxh64 *h, const char *key, const char *text)
+{
+	vq_xxh64_add(h, key, strlen(key) + 1);
+	if (text)
+		vq_xxh64_add(h, text, strlen(text) + 1);
+}
+
+static const char *const hashed[] = { "config", "channels", "chain", "cells", "machine", "progress", "best" };
+
+static vq_status check_hash(const checkpoint *c)
+{
+	const char *was = vq_st_meta(c->st, "hash");
+	char now[17];
+	vq_xxh64 h;
+	vq_xxh64_init(&h, 0);
+	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
+		hash_text(&h, hashed[i], vq_st_meta(c->st, hashed[i]));
+	for (int i = 0; i < vq_st_count(c->st); i++) {
+		const vq_st_info *info = vq_st_at(c->st, i);
+		vq_tensor t;
+		VQ_TRY(vq_st_tensor(c->st, info->name, &t));
+		hash_text(&h, info->name, info->dtype);
+		vq_xxh64_add(&h, t.data, (size_t)info->count * vq_dtype_size(t.dtype));
+		vq_tensor_free(&t);
+	}
+	snprintf(now, sizeof now, "%016llx", (unsigned long long)vq_xxh64_value(&h));
+	return was && !strcmp(was, now) ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: it was changed or damaged: its checksum is wrong", c->path);
+}
+
+/* In the order in which vq_st_write puts them. */
+static vq_status put_hash(cJSON *meta, const vq_st_item *item, int n)
+{
+	char text[17];
+	vq_xxh64 h;
+	vq_xxh64_init(&h, 0);
+	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
+		hash_text(&h, hashed[i], cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(meta, hashed[i])));
+	for (size_t size = 8; size; size /= 2)
+		for (int i = 0; i < n; i++) {
+			const vq_tensor *t = item[i].t;
+			if (vq_dtype_size(t->dtype) != size)
+				continue;
+			hash_text(&h, item[i].name, t->dtype == VQ_I64 ? "I64" : t->dtype == VQ_I32 ? "I32" : "F32");
+			vq_xxh64_add(&h, t->data, (size_t)t->shape[0] * size); /* all are rows */
+		}
+	snprintf(text, sizeof text, "%016llx", (unsigned long long)vq_xxh64_value(&h));
+	return put_text(meta, "hash", text);
+}
+
 vq_status checkpoint_open(checkpoint *c, const char *dir)
 {
 	*c = (checkpoint){0};
@@ -86,6 +142,8 @@ vq_status checkpoint_open(checkpoint *c, const char *dir)
 	vq_status s = access(c->path, F_OK) && errno == ENOENT ? vq_fail(VQ_EINVAL, "%s: there is no checkpoint to resume from", c->path) : VQ_OK;
 	if (s == VQ_OK && (s = vq_st_open(&c->st, c->path)) == VQ_OK)
 		s = parse_config(c);
+	if (s == VQ_OK)
+		s = check_hash(c);
 	if (s < 0)
 		checkpoint_close(c);
 	return s;
@@ -101,6 +159,7 @@ void checkpoint_close(checkpoint *c)
 vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now)
 {
 	vq_status s = VQ_OK;
+	vq_buf differ = {0};
 	for (const vq_config_key *k = vq_config_keys; k->name && s == VQ_OK; k++) {
 		if (k->type == VQ_KEY_GROUP)
 			continue;
@@ -108,10 +167,13 @@ vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now)
 		if (!was || !is)
 			s = VQ_ENOMEM;
 		else if (strcmp(was, is))
-			s = vq_fail(VQ_EINVAL, "%s: of another configuration: its %s is %s, not %s", c->path, k->name, was, is);
+			s = vq_buf_fmt(&differ, "%s %s is %s, not %s", differ.len ? "," : "", k->name, was, is);
 		free(was);
 		free(is);
 	}
+	if (s == VQ_OK && differ.len)
+		s = vq_fail(VQ_EINVAL, "%s: of another configuration: its%s", c->path, differ.data);
+	vq_buf_free(&differ);
 	return s;
 }
 
@@ -252,12 +314,6 @@ vq_status checkpoint_restore(const checkpoint *c, train_run *r, vq_trainer *t)
 
 /* --- writing -------------------------------------------------------------------------------------------------------- */
 
-static vq_status put_text(cJSON *meta, const char *key, const char *text)
-{
-	cJSON *item = text ? cJSON_CreateString(text) : NULL;
-	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
-}
-
 static vq_status put_json(cJSON *meta, const char *key, const cJSON *value)
 {
 	char *text = cJSON_PrintUnformatted(value);
@@ -324,6 +380,8 @@ vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *
 	char *path = vq_format("%s/last.ckpt", r->dir);
 	cJSON *meta = cJSON_CreateObject();
 	vq_status s = path && meta ? metadata(r, b, &st->s, meta) : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = put_hash(meta, item, n);
 	if (s == VQ_OK)
 		s = vq_st_write(path, item, n, meta);
 	cJSON_Delete(meta);

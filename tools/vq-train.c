@@ -262,6 +262,35 @@ static void summary(const train_run *r)
 	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
 }
 
+/* Adds to the message the records of the batch that was not finite: as many as a line holds, and all with -v. */
+static vq_status name_failed(const train_run *r, const vq_trainer *t, vq_status s)
+{
+	const uint32_t *cell;
+	int n = vq_trainer_failed(t, &cell), i = 0;
+	vq_buf line = {0};
+	vq_status more = VQ_OK;
+	for (; i < n && line.len < 700 && more == VQ_OK; i++)
+		more = vq_buf_fmt(&line, "%s%s", i ? ", " : "", r->cells.v[cell[i]].id);
+	if (i < n && more == VQ_OK)
+		more = vq_buf_fmt(&line, " and %d more", n - i);
+	for (int k = 0; k < n; k++)
+		vq_info("of that batch: %s", r->cells.v[cell[k]].id);
+	char *was = n ? vq_strdup(vq_message()) : NULL;
+	if (was && line.data && more == VQ_OK)
+		s = vq_fail(s, "%s; the batch's records: %s", was, line.data);
+	free(was);
+	vq_buf_free(&line);
+	return s;
+}
+
+static void tell_memory(const vq_trainer *t)
+{
+	size_t plain, bytes = vq_trainer_memory(t, &plain);
+	char *than = plain ? vq_format("; without checkpoint_activations %.1f MiB (%.0f %% saved)", (double)plain / 1048576, 100 - 100. * (double)bytes / (double)plain) : NULL;
+	vq_info("activations and gradients: %.1f MiB%s", (double)bytes / 1048576, than ? than : "");
+	free(than);
+}
+
 static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, double started)
 {
 	train_job job = { r, b, vq_seconds(), false };
@@ -275,9 +304,11 @@ static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, doub
 	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r->n_train, r->n_val, r->n_test, vq_seconds() - started);
 	catch_interrupt();
 	if (s == VQ_OK)
-		s = vq_trainer_run(t);
+		s = name_failed(r, t, vq_trainer_run(t));
 	sigaction(SIGINT, &at_once, NULL);
 	vq_progress_end();
+	if (s == VQ_OK)
+		tell_memory(t);
 	char *where = profile && s == VQ_OK ? vq_trainer_profile(t) : NULL;
 	if (where)
 		fprintf(stderr, "%s", where);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/model/again.h"
 #include "lib/model/graph.h"
 
 typedef struct {
@@ -330,6 +331,9 @@ void vq_build_backward(vq_builder *b)
 	if (b->status < 0)
 		return;
 	grads s = { .b = b, .n = b->g->nv, .of = b->gradient };
+	vq_again again = {0};
+	if (b->segments && (b->status = vq_again_plan(&again, b->g, b->segments)) < 0)
+		return;
 	int last = b->g->nn;
 	s.need = vq_malloc((size_t)s.n);
 	if (!s.of && (s.of = vq_malloc(sizeof *s.of * (size_t)s.n)))
@@ -338,9 +342,16 @@ void vq_build_backward(vq_builder *b)
 		b->status = VQ_ENOMEM;
 	} else {
 		find_needs(&s);
-		for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--)
+		for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--) {
+			vq_again_before(&again, b, i);
+			int from = b->g->nn;
 			one(&s, i);
+			vq_again_after(&again, b, from);
+		}
+		if (b->status == VQ_OK && b->segments)
+			b->status = vq_again_prune(b->g);
 	}
+	vq_again_free(&again);
 	if (s.of != b->gradient)
 		free(s.of);
 	free(s.need);

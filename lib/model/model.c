@@ -51,11 +51,7 @@ static vq_status build(const vq_config *c, int channels, vq_params *params, bool
 	g->optimizer = optimizer_of(c);
 	vq_grid_new(&b, (vq_grid){ .parent = -1, .h = canvas.h, .w = canvas.w });
 	(c->model == VQ_MODEL_CODES ? vq_codes_build : c->model == VQ_MODEL_IMPROVED ? vq_improved_build : vq_original_build)(&f, canvas);
-	if (kind == VQ_GRAPH_TRAIN) {
-		vq_build_backward(&b);
-		vq_build_update(&b, VQ_S_NORM);
-	}
-	return vq_build_finish(&b);
+	return kind == VQ_GRAPH_TRAIN ? vq_build_training(&b, c->checkpoint_activations, VQ_S_NORM) : vq_build_finish(&b);
 }
 
 vq_status vq_model_graph(const vq_config *c, int channels, const vq_params *params, vq_graph_kind kind, vq_canvas canvas, vq_graph *g, vq_model_io *io)

@@ -51,11 +51,25 @@ void vq_train_state_free(vq_train_state *st)
 	*st = (vq_train_state){0};
 }
 
+/* Weights that nothing can go on from are not put away: an update may overflow after a step whose loss was still finite. */
+static vq_status check_finite(const vq_trainer *t, const vq_train_state *st)
+{
+	for (int i = 0; i < t->params.n; i++) {
+		const vq_param *p = &t->params.p[i];
+		const float *v = st->buf[p->trainable] + p->offset;
+		for (size_t k = 0; k < p->count; k++)
+			if (!isfinite(v[k]))
+				return vq_fail(VQ_EBACKEND, "after step %lld: %s is not finite", (long long)t->step, p->name);
+	}
+	return VQ_OK;
+}
+
 vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
 {
 	double now = vq_seconds();
 	for (int i = 0; i < VQ_STATE_BUFS; i++)
 		VQ_TRY(t->b->store_read(t->store, kind[i], 0, st->count[i], st->buf[i]));
+	VQ_TRY(check_finite(t, st));
 	memcpy(st->order, t->sampler.order, sizeof *st->order * st->cells);
 	memcpy(st->wait, t->sampler.wait, sizeof *st->wait * t->sampler.waiting);
 	memcpy(st->codes, t->counts, sizeof *st->codes * (size_t)st->n_codes);

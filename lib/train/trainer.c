@@ -1,6 +1,7 @@
 #include "lib/train/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,23 @@ static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
 {
 	vq_canvas canvas = { t->sheet.canvases, t->sheet.h, t->sheet.w, VQ_PACK_MAX, true, t->compute };
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &p->g, &p->io));
+	if (kind == VQ_GRAPH_TRAIN)
+		trainer_measure(t, &p->g);
 	return t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+}
+
+void trainer_measure(vq_trainer *t, const vq_graph *g)
+{
+	if (g->arena_bytes > t->arena) {
+		t->arena = g->arena_bytes;
+		t->plain = g->plain_bytes;
+	}
+}
+
+size_t vq_trainer_memory(const vq_trainer *t, size_t *plain)
+{
+	*plain = t->plain;
+	return t->arena;
 }
 
 static void drop_plan(vq_trainer *t, train_plan *p)
@@ -36,6 +53,7 @@ void vq_trainer_free(vq_trainer *t)
 	vq_sampler_free(&t->sampler);
 	vq_params_free(&t->params);
 	free(t->counts);
+	free(t->failed);
 	free(t->batches);
 	free(t);
 }
@@ -161,7 +179,7 @@ static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
 	}
 }
 
-vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
 {
 	if (!t->info.packable)
 		VQ_TRY(trainer_use(t, p, &b->sheet));
@@ -173,6 +191,12 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 	step->step = (uint64_t)t->step;
 	step->scale[VQ_SCALE_RECON] = (float)(t->c->reconstruction_loss_weight / (pixels * t->info.channels));
 	step->scale[VQ_SCALE_COMMIT] = (float)(1 / (positions * t->info.level[0].dim));
+	return VQ_OK;
+}
+
+vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
+{
+	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step));
 	return t->b->plan_run(p->plan, step, phases);
 }
 
@@ -278,6 +302,12 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 		if ((st = trainer_draw(t, &s, 0, b)) < 0 ||
 		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step)) < 0)
 			break;
+		if (!trainer_finite(&step)) {
+			char what[64];
+			snprintf(what, sizeof what, "after step %lld: the validation loss", (long long)t->step);
+			st = trainer_trouble(t, &t->eval, b, 1, VQ_FORWARD, &step, what);
+			break;
+		}
 		add_losses(t, b, &step, &sum);
 		tally_codes(t, &t->eval, b, counts);
 		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
@@ -395,14 +425,18 @@ static vq_status one_step(vq_trainer *t)
 		count_positions(t, &t->batches[parts], &positions);
 	}
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
+	char what[64];
 	for (int i = 0; i < parts; i++) {
 		bool last = i == parts - 1;
-		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD | (last ? VQ_UPDATE : 0u), pixels, positions, &step));
-		if (!isfinite(step.scalar[VQ_S_RECON]) || !isfinite(step.scalar[VQ_S_COMMIT])) {
-			int bad = t->b->plan_first_bad(t->train.plan);
-			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite%s%s", (long long)t->step, bad < 0 ? "" : ", first in a ",
-				bad < 0 ? "" : vq_op_name(t->train.g.node[bad].op));
-		}
+		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD, pixels, positions, &step));
+		snprintf(what, sizeof what, "step %lld: the loss", (long long)t->step + 1);
+		if (!trainer_finite(&step))
+			return trainer_trouble(t, &t->train, &t->batches[i], 1, VQ_FORWARD | VQ_BACKWARD, &step, what);
+		if (last)
+			VQ_TRY(t->b->plan_run(t->train.plan, &step, VQ_UPDATE));
+		snprintf(what, sizeof what, "step %lld: the gradient's norm", (long long)t->step + 1);
+		if (!trainer_finite(&step))
+			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
 		add_losses(t, &t->batches[i], &step, e);
 		tally_codes(t, &t->train, &t->batches[i], t->counts);
 	}

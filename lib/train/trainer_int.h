@@ -18,6 +18,7 @@ struct vq_trainer {
 	vq_params params;
 	vq_store *store;
 	train_plan train, eval;  /* of the sheet; those of one that is not packable belong to `sized` */
+	size_t arena, plain;    /* vq_trainer_memory */
 	vq_sheet sheet;
 	vq_alike alike;         /* not packable: how cells share a batch */
 	sized_plan sized[SIZED_PLANS];
@@ -29,6 +30,8 @@ struct vq_trainer {
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch */
 	uint64_t *counts;       /* codes of this epoch */
+	uint32_t *failed;       /* cells of the batch whose numbers were not finite */
+	int n_failed;
 	epoch_state now;        /* this epoch so far */
 	int64_t step, epoch;
 	uint64_t pixels;
@@ -42,6 +45,13 @@ struct vq_trainer {
 };
 
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+void trainer_measure(vq_trainer *t, const vq_graph *g); /* for vq_trainer_memory, of a plan that trains */
+/* The plan for the batch, its input where `phases` need one, and the step that goes with it. */
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+/* trouble.c: whether all sums and norms of a step are finite; and the failure that says where one first was not, `what` before it ("step 3:
+ * the loss"). The trainer is of no further use then. */
+bool trainer_finite(const vq_step *s);
+vq_status trainer_trouble(vq_trainer *t, train_plan *p, const vq_batch *batches, int parts, unsigned phases, const vq_step *was, const char *what);
 /* sized.c: what differs for models that take one cell a canvas. */
 void trainer_alike(vq_trainer *t);
 void trainer_drop_sized(vq_trainer *t);

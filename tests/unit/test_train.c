@@ -275,10 +275,48 @@ TEST(early_stopping)
 TEST(a_loss_that_is_not_finite_ends_the_run)
 {
 	world_open(&w);
-	((float *)w.cell[3].pixels)[5] = NAN;
-	((float *)w.cell[3].pixels)[60] = NAN;
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = NAN;
 	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
-	CHECK_HAS(vq_message(), ": the loss is not finite, first in a ");
+	CHECK_HAS(vq_message(), ": the loss is not finite: first in enc.0 (conv), in the first 1 of its ");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) > 1 && cell[0] == 3);
+	world_close(&w);
+}
+
+TEST(a_norm_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	w.config.accumulate = 2;
+	w.config.reconstruction_loss_weight = 1e38; /* the loss that is summed is without it, its gradient is not */
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = 1e15f;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), "step 1: the gradient's norm is not finite: first in ");
+	const uint32_t *cell;
+	bool there = false;
+	for (int i = 0, n = vq_trainer_failed(w.t, &cell); i < n; i++)
+		there |= cell[i] == 3;
+	CHECK(there);
+	/* nothing was changed by it */
+	weights x = world_weights(&w);
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < x.n[k]; i++)
+			CHECK(isfinite(x.v[k][i]));
+	free(x.v[0]);
+	free(x.v[1]);
+	world_close(&w);
+}
+
+TEST(a_validation_loss_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	vq_cell *c = &w.cell[CELLS - 1];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = INFINITY;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), ": the validation loss is not finite: first in enc.0 (conv), in the first 1 of its 4 records");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) == 4 && cell[0] == CELLS - 1 && w.epochs == 0);
 	world_close(&w);
 }
 
@@ -766,7 +804,8 @@ TEST(content_weights)
 	check_weights(35, 1, .1, 1, 0, 0);
 }
 
-TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping) RUN(a_norm_that_is_not_finite_ends_the_run)
+	RUN(a_validation_loss_that_is_not_finite_ends_the_run)
 	RUN(a_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained) RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived)
 	RUN(reconstruct_is_encode_and_decode) RUN(packed_on_any_canvas) RUN(accumulated_batches_are_one_step) RUN(features_over_the_mask) RUN(schedules)
 	RUN(every_cell_once_an_epoch_or_waiting) RUN(flips_and_turns) RUN(content_weights))
