@@ -23,7 +23,7 @@ struct vq_table {
 	int fixed, cells;
 	uint64_t rows;
 	named *named;
-	int nnamed;
+	int nnamed, next;  /* next: where the search for a name begins, for rows tend to name them in one order */
 	growth *grown;
 	int ngrown;
 };
@@ -97,11 +97,16 @@ static vq_status add_column(vq_table *t, const char *name)
 
 vq_status vq_table_named(vq_table *t, const char *name, const char *text)
 {
-	int i = 0;
-	while (i < t->nnamed && strcmp(t->named[i].name, name))
-		i++;
-	if (i == t->nnamed)
+	int i = t->next < t->nnamed ? t->next : 0, tried = 0;
+	while (tried < t->nnamed && strcmp(t->named[i].name, name)) {
+		i = i + 1 < t->nnamed ? i + 1 : 0;
+		tried++;
+	}
+	if (tried == t->nnamed) {
 		VQ_TRY(add_column(t, name));
+		i = t->nnamed - 1;
+	}
+	t->next = i + 1;
 	t->named[i].text.len = 0;
 	return vq_buf_str(&t->named[i].text, text ? text : "");
 }

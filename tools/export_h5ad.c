@@ -16,9 +16,10 @@ struct vq_export_h5ad {
 	int64_t latent, codes;  /* values of latent_mean and of histogram; 0: the first record has none */
 	int channels;           /* of the raw measurements; 0 when the first record has none */
 	int d;                  /* features */
-	int to_codes, to_pca;   /* matrices */
+	int to_codes, to_tfidf, to_pca; /* matrices */
 	float *x;               /* [d] */
-	float *histogram;       /* [codes] */
+	float *histogram, *tfidf; /* [codes] */
+	bool weighted;          /* the first record has tfidf */
 	vq_pca pca;
 };
 
@@ -65,6 +66,7 @@ static vq_status measure_first(vq_export_h5ad *e, const vqt_record *rec)
 {
 	e->latent = vqt_get(rec, "latent_std") ? vector_length(rec, "latent_mean") : 0;
 	e->codes = vector_length(rec, "histogram");
+	e->weighted = e->codes && vector_length(rec, "tfidf") == e->codes;
 	e->channels = cJSON_GetArraySize(get(get(rec->meta, "raw"), "mean"));
 	if (!e->latent && !e->channels)
 		return vq_fail(VQ_EINVAL, "record %s has neither latent features (vq-encode --features writes them) nor raw measurements", rec->id);
@@ -87,9 +89,12 @@ static vq_status declare(vq_export_h5ad *e, const vqt_record *rec, const cJSON *
 	VQ_TRY(declare_obs(e));
 	if (e->codes)
 		VQ_TRY(vq_h5ad_matrix(e->h, "obsm/X_codes", e->codes, true, &e->to_codes));
+	if (e->weighted)
+		VQ_TRY(vq_h5ad_matrix(e->h, "obsm/X_tfidf", e->codes, true, &e->to_tfidf));
 	e->x = vq_malloc((size_t)e->d * sizeof *e->x);
 	e->histogram = vq_malloc((size_t)e->codes * sizeof *e->histogram);
-	return e->x && e->histogram ? vq_pca_make(&e->pca, e->d) : VQ_ENOMEM;
+	e->tfidf = vq_malloc((size_t)e->codes * sizeof *e->tfidf);
+	return e->x && e->histogram && e->tfidf ? vq_pca_make(&e->pca, e->d) : VQ_ENOMEM;
 }
 
 /* --- uns ------------------------------------------------------------------------------------------------------------ */
@@ -159,6 +164,8 @@ static vq_status fill(vq_export_h5ad *e, const vqt_record *rec)
 	VQ_TRY(take_vector(rec, "latent_mean", e->latent, e->x));
 	VQ_TRY(take_vector(rec, "latent_std", e->latent, e->x + e->latent));
 	VQ_TRY(take_vector(rec, "histogram", e->codes, e->histogram));
+	if (e->weighted)
+		VQ_TRY(take_vector(rec, "tfidf", e->codes, e->tfidf));
 	if (cJSON_GetArraySize(get(raw, "mean")) != e->channels)
 		return vq_fail(VQ_EINVAL, "record %s: raw measurements of %d channels, the first record's are of %d", rec->id,
 		               cJSON_GetArraySize(get(raw, "mean")), e->channels);
@@ -214,6 +221,8 @@ vq_status vq_export_h5ad_put(vq_export_h5ad *e, const vqt_record *rec, const cJS
 	vq_pca_moments(&e->pca, e->x, 1);
 	if (e->codes)
 		VQ_TRY(vq_h5ad_put(e->h, e->to_codes, e->histogram));
+	if (e->weighted)
+		VQ_TRY(vq_h5ad_put(e->h, e->to_tfidf, e->tfidf));
 	return vq_h5ad_cell(e->h, e->x);
 }
 
@@ -277,6 +286,7 @@ static void forget(vq_export_h5ad *e)
 	vq_pca_free(&e->pca);
 	free(e->x);
 	free(e->histogram);
+	free(e->tfidf);
 	free(e);
 }
 

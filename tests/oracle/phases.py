@@ -6,18 +6,19 @@ file a phase, so that whatever marks a file is a confound: the score of the back
 
 PHASES_STEPS, PHASES_SET ("KEY=VALUE ...") and PHASES_MODEL (a trained model) change what is measured."""
 import os
+import subprocess
 import sys
 import tempfile
 import warnings
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.decomposition import PCA
 
 import vqt
 
@@ -28,15 +29,14 @@ BAR, SIDE = 0.77, 40
 
 
 def sh(command):
-    import subprocess
-    subprocess.run(['bash', '-o', 'pipefail', '-c', command], check=True)
+    subprocess.run(['bash', '-e', '-o', 'pipefail', '-c', command], check=True)
 
 
-def score(x, y, first=None, c=1.0):
+def score(x, y, first=None):
     """first: a transformer fitted on the training part alone, before scaling."""
     got = []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, y):
-        steps = ([first] if first is not None else []) + [StandardScaler(), LogisticRegression(C=c, max_iter=300, class_weight='balanced')]
+        steps = ([first] if first is not None else []) + [StandardScaler(), LogisticRegression(max_iter=300, class_weight='balanced')]
         model = make_pipeline(*steps).fit(x[train], y[train])
         got.append(balanced_accuracy_score(y[test], model.predict(x[test])))
     return float(np.mean(got))
@@ -60,10 +60,13 @@ def raw_measures(records):
     return own, np.where(np.isnan(behind), np.nanmean(behind, 0), behind)
 
 
-def histograms(counts):
-    share = counts / counts.sum(1, keepdims=True)
-    idf = np.log((1 + len(counts)) / (1 + (counts > 0).sum(0))) + 1
-    return {'code histogram, shares': share, 'code histogram, roots of shares': np.sqrt(share), 'code histogram, tf-idf': share * idf}
+def count_score(x, y, c):
+    """Of counts or weights as they stand: columns scaled apart would drown the common codes in the rare ones."""
+    got = []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, y):
+        model = LogisticRegression(C=c, max_iter=100, class_weight='balanced').fit(x[train], y[train])
+        got.append(balanced_accuracy_score(y[test], model.predict(x[test])))
+    return float(np.mean(got))
 
 
 def main():
@@ -77,20 +80,22 @@ def main():
         if 'PHASES_MODEL' not in os.environ:
             sets = ' '.join(f'--set {s}' for s in os.environ.get('PHASES_SET', '').split())
             sh(f'vq-train -q --split-by cell --steps {os.environ.get("PHASES_STEPS", "1200")} --max-time 120s {sets} -o {tmp}/run {cells} 2> {tmp}/log || {{ cat {tmp}/log >&2; exit 1; }}')
-        sh(f'vq-encode -m {model} --features -o {tmp}/codes.vqt {cells}')
+        sh(f'vq-encode -m {model} --features -o {tmp}/first.vqt {cells}; vq-encode -m {model} --tf-idf {tmp}/first.vqt -o {tmp}/codes.vqt {cells}')
         _, records = vqt.read(cells)
         _, codes = vqt.read(f'{tmp}/codes.vqt')
     y = np.array([r.meta['metadata']['Metadata_Label'] for r in records])
     assert [r.id for r in codes] == [r.id for r in records] and len(set(y)) == 7
     own, behind = raw_measures(records)
     latent = np.hstack([np.stack([r.tensors[k] for r in codes]) for k in ('latent_mean', 'latent_std')]).astype(np.float64)
-    counts = np.stack([r.tensors['histogram'] for r in codes]).astype(np.float64)
+    counts, weights = (np.stack([r.tensors[k] for r in codes]).astype(np.float64) for k in ('histogram', 'tfidf'))
     both = score(np.hstack([own, latent]), y)
     print(f'{"ok" if both >= BAR else "not ok"} - phases, raw measurements with latent mean and deviation: {both:.3f} (bar {BAR})')
     beside = {'raw measurements alone': score(own, y), 'latent mean and deviation alone': score(latent, y), 'background alone (a confound)': score(behind, y),
               '50 components of the pixels': score(pixels(records), y, PCA(50, random_state=0))}
-    for name, x in histograms(counts).items():
-        beside[name] = score(x, y, c=0.01)
+    share = counts / counts.sum(1, keepdims=True)
+    for name, x, c in (('counts', counts, 0.05), ('roots of counts', np.sqrt(counts), 0.1), ('shares', share, 1),
+                       ('roots of shares', np.sqrt(share), 1), ('tf-idf', weights, 1)):
+        beside[f'code histogram alone, {name}'] = count_score(x.astype(np.float32), y, c)
     for name, value in beside.items():
         print(f'# phases, {name}: {value:.3f}')
 
