@@ -61,24 +61,19 @@ figure() {
     printf '"/><figcaption>%s</figcaption></figure>\n' "$2"
 }
 
-# ci KEY: the bootstrap interval of a figure, if the report has one, under whatever name it goes.
+# interval KEY DIGITS: the bootstrap interval of a mean; nothing where the report has none, or too few groups for one.
 interval() {
-    local low=
-    local key
-    for key in "$1.ci.0" "$1.ci.low" "$1.ci.lower" "$1.ci95.0" "$1.ci95.low" "$1.ci_low"; do
-        [ -z "${M[$key]:-}" ] || { low=$key; break; }
-    done
-    [ -n "$low" ] || return 0
-    local high=${low%0}
-    case $low in *.0) high=${low%0}1 ;; *.low) high=${low%low}high ;; *.lower) high=${low%lower}upper ;; *_low) high=${low%low}high ;; esac
-    echo "$(fixed "$2" "${M[$low]}") to $(fixed "$2" "${M[$high]:-}")"
+    [[ ${M[$1.ci.0]:-null} != null ]] || return 0
+    echo "$(fixed "$2" "${M[$1.ci.0]}") to $(fixed "$2" "${M[$1.ci.1]}")"
 }
 
-# metric_row LABEL KEY DIGITS UNIT
+# metric_row LABEL KEY DIGITS UNIT [WORST]: WORST is min or max (min)
 metric_row() {
+    local worst=${5:-min} best=max
     [ -n "${M[$2.mean]:-}" ] || return 0
+    [ $worst = min ] || best=min
     printf '<tr><th scope="row">%s</th><td>%s</td><td>%s</td><td>%s</td><td>%s</td>' "$1" "$(fixed "$3" "${M[$2.mean]}")" "$(fixed "$3" "${M[$2.median]}")" \
-        "$(fixed "$3" "${M[$2.min]}")" "$(fixed "$3" "${M[$2.max]}")"
+        "$(fixed "$3" "${M[$2.$worst]}")" "$(fixed "$3" "${M[$2.$best]}")"
     [ -z "$with_interval" ] || printf '<td>%s</td>' "$(interval "$2" "$3")"
     echo "<td class=\"text\">$4</td></tr>"
 }
@@ -89,9 +84,9 @@ metric_table() { # PREFIX CAPTION
     echo "<table><caption>$2</caption><thead><tr><th></th><th>mean</th><th>median</th><th>worst</th><th>best</th>${with_interval:+<th>95 % interval of the mean</th>}<th class=\"text\">unit</th></tr></thead><tbody>"
     metric_row PSNR "${p}psnr" 2 "dB, more is better"
     metric_row SSIM "${p}ssim" 3 "1 is perfect"
-    metric_row "multi-scale SSIM" "${p}msssim" 3 "1 is perfect"
     metric_row "multi-scale SSIM" "${p}ms_ssim" 3 "1 is perfect"
     metric_row "correlation (Pearson)" "${p}pearson" 3 "1 is perfect"
+    metric_row "error of a pixel" "${p}rmse_grey" 1 "grey levels of the original image (root mean square), less is better" max
     echo '</tbody></table>'
 }
 
@@ -191,7 +186,7 @@ pre { background: var(--tint); padding: .8rem 1rem; white-space: pre-wrap; overf
   h2 { break-after: avoid; margin-top: 1.6rem; } h3 { break-after: avoid; }
   figure, table, .tiles, .tile, dl > div { break-inside: avoid; }
   figure img { max-height: 225mm; }
-  #samples img { max-height: 128mm; } #usage img, #codebook img, #map img { max-height: 92mm; }
+  #samples img { max-height: 112mm; } table { font-size: 9pt; } #usage img, #codebook img, #map img { max-height: 92mm; }
   .tile, .warn, pre { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 </style>
@@ -304,6 +299,7 @@ report_good() {
     figure samples "Cells from the worst (top left) to the best (bottom right), evenly by rank. Each: the original with its outline, what came back from the codes, and the difference: red where the reconstruction is too bright, blue where it is too dark."
     metric_table "" "The whole crop, cell and surroundings: $(fixed 0 "${M[n]}") cells"
     [ "${M[foreground.n]:-0}" = 0 ] || metric_table foreground. "Inside the cell&rsquo;s own outline: $(fixed 0 "${M[foreground.n]}") cells. Empty background is easy; these are the harder and more telling figures"
+    [ -z "$(interval psnr 1)" ] || echo "<p>The interval says where the mean would probably lie with other $(html "${M[bootstrap.group_by]:-null}" | sed 's/^null$/wells or fields/') of this kind: $(fixed 0 "${M[bootstrap.groups]}") of them were drawn anew, with all their cells, ${M[bootstrap.resamples]} times. Cells of one well are alike, so many cells of few wells do not make it narrow.</p>"
     channel_table
     cat <<PAGE
 <dl>
@@ -339,6 +335,12 @@ $(worst_rows)
 PAGE
 }
 
+neighbour_words() {
+    local saved=${C[levels.0.neighbours.left.saved_bits]:-null}
+    [[ $saved != null ]] && awk -v s="$saved" 'BEGIN { exit !(s > 0) }' || return 0
+    echo " Codes are not scattered at random: who knows the code to the left needs $(fixed 2 "$saved") bits less for the next one."
+}
+
 report_codes() {
     local i
     cat <<PAGE
@@ -352,7 +354,7 @@ PAGE
     done
     cat <<PAGE
 </tbody></table>
-<p>Perplexity says to how many equally frequent codes the use amounts. Entropy is what a code costs when frequent ones are written shorter.</p>
+<p>Perplexity says to how many equally frequent codes the use amounts. Entropy is what a code costs when frequent ones are written shorter.$(neighbour_words)</p>
 PAGE
     figure atlas "The codes that the cells use most inside their outlines: how often, what it decodes to when it fills the plane, and places in the cells where it stands (the frame is the code&rsquo;s own place). Where the patches of a row are alike, the code means something definite."
     figure usage "How often each code occurs, the most used first; the shaded part never occurs. A flat curve is a codebook that is used well; a steep one has few words for most of the picture."

@@ -32,6 +32,9 @@ needs_gnuplot() { command -v gnuplot >/dev/null || skip "gnuplot is not installe
     png one.png
     same "$(head -c 5 two.pdf)" "%PDF-"
     has "$(cat two.svg)" "</svg>"
+    ok vq-plot curves --script a b
+    same "$(grep -c '^plot' .stdout)" 6 # five panels and the key
+    has "$out" "plot NaN with linespoints"
     for text in "a, val" "b, train" "PSNR (dB)" "learning rate" "codebook in use (fraction)" "reconstruction loss" epoch; do has "$(cat two.svg)" "$text"; done
     same "$(ls)" "a
 b

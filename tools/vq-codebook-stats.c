@@ -5,9 +5,11 @@
 
 #include "formats/outfile.h"
 #include "tools/cli.h"
+#include "tools/coded.h"
 #include "tools/codereport.h"
 
 static struct { const char *model, *group_by, *units, *pairs; int64_t batch, permutations; bool permutations_given; } opt = { .permutations = 999 };
+static const char *tables, *stream = "-";
 static vq_codestats run = { .neighbours = true };
 static vq_codegroups *groups;
 
@@ -22,6 +24,8 @@ static const vq_option options[] = {
 	  "With --group-by: what the test takes for independent: the values of columns, or cell (default: Metadata_Group or well, field, or cell, the first that has several in a group)." },
 	{ "permutations", 0, VQ_OPT_INT, &opt.permutations, "N", "With --group-by: how often the groups are dealt out at random (default 999).",
 	  .lo = 0, .hi = 1e7, .given = &opt.permutations_given },
+	{ "tables", 0, VQ_OPT_FILE, &tables, "CODES",
+	  "Also code the stream's codes as bytes, with tables counted over these (those of the training cells), and give the sizes. STREAM must be a file." },
 	{ "pairs", 0, VQ_OPT_FILE, &opt.pairs, "FILE.csv", "Also write how often each code has each other one to its left, and above it." },
 	{ 0 },
 };
@@ -32,10 +36,12 @@ static const vq_tool tool = { "vq-codebook-stats",
 
 static vq_status report(vq_st *model, vq_table *pairs)
 {
-	cJSON *json = cJSON_CreateObject();
+	cJSON *json = cJSON_CreateObject(), *sizes = NULL;
 	bool few = false;
 	const vq_code_report r = { &run, groups, model, opt.model, opt.batch, (int)opt.permutations, vq_cli.threads, vq_cli.seed };
 	vq_status s = json ? vq_code_report_json(&r, json, &few) : vq_fail(VQ_ENOMEM, "out of memory for JSON");
+	if (s == VQ_OK && tables && (s = vq_coded(stream, tables, &run, &sizes)) == VQ_OK)
+		s = vq_json_set(json, "coded", sizes);
 	char *text = s == VQ_OK ? cJSON_Print(json) : NULL, *line = text ? vq_format("%s\n", text) : NULL;
 	if (s == VQ_OK && few)
 		vq_warn("no more units than groups: what groups do and what units do cannot be told apart, no test");
@@ -87,6 +93,8 @@ static vq_status read_stream(const char *path)
 
 static void check_options(void)
 {
+	if (tables && !strcmp(stream, "-"))
+		vq_misuse("--tables reads the stream twice: name a file");
 	if ((opt.units || opt.permutations_given) && !opt.group_by)
 		vq_misuse("--%s goes with --group-by", opt.units ? "units" : "permutations");
 	if (opt.pairs && !strcmp(opt.pairs, "-") && (!vq_cli.output || !strcmp(vq_cli.output, "-")))
@@ -99,13 +107,15 @@ int main(int argc, char **argv)
 	vq_table *pairs = NULL;
 	vq_st *model = NULL; /* opened first: a wrong name is told before a long stream is read */
 	vq_cli_parse(&tool, argc, argv, &operands);
+	if (operands.n)
+		stream = operands.v[0];
 	check_options();
 	vq_status s = opt.model ? vq_st_open(&model, opt.model) : VQ_OK;
 	if (s == VQ_OK && opt.group_by)
 		s = vq_codegroups_open(&groups, opt.group_by, opt.units);
 	if (s == VQ_OK && opt.pairs)
 		s = vq_table_open(&pairs, opt.pairs, vq_code_pairs_columns, (int)VQ_COUNT(vq_code_pairs_columns));
-	if (s == VQ_OK && (s = read_stream(operands.n ? operands.v[0] : "-")) == VQ_OK)
+	if (s == VQ_OK && (s = read_stream(stream)) == VQ_OK)
 		s = report(model, pairs);
 	else
 		vq_table_abort(pairs);

@@ -408,6 +408,14 @@ static void close_backend(vq_backend *b)
 	free(c);
 }
 
+/* VQ_CPU_CONV in the environment: tests and timings choose with it. */
+static vq_status conv_choice(cpu_conv_choice *c)
+{
+	const char *v = getenv("VQ_CPU_CONV");
+	*c = !v ? CPU_CONV_AUTO : !strcmp(v, "direct") ? CPU_CONV_DIRECT : CPU_CONV_WINOGRAD;
+	return !v || *c == CPU_CONV_DIRECT || !strcmp(v, "winograd") ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct and winograd are possible)", v);
+}
+
 static bool has_bf16(void)
 {
 #if defined __x86_64__
@@ -422,13 +430,18 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 {
 	if (threads > CPU_THREADS_MAX)
 		return vq_fail(VQ_EINVAL, "%d threads are more than %d", threads, CPU_THREADS_MAX);
+	cpu_conv_choice conv;
+	VQ_TRY(conv_choice(&conv));
 	cpu_backend *c = vq_calloc(1, sizeof *c);
 	if (!c)
 		return VQ_ENOMEM;
 	omp_set_dynamic(0);
 	omp_set_num_threads(threads);
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-	c->k = vq_kernels_pick(isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0);
+	c->level = has_bf16() ? 5 : isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0;
+	c->k = vq_kernels_pick(VQ_MIN(c->level, 4));
+	c->amx = isa >= dnnl_cpu_isa_avx512_core_amx;
+	c->conv = conv;
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
