@@ -50,7 +50,7 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     [[ $err =~ $want ]] || { echo "$err"; false; }
     [ ! -e cells.npy ]
     fails 1 vq-export --npy --tensor nucleus -o cells.npy cells.vqt
-    has "$err" "has no tensor nucleus; the nearest is mask"
+    has "$err" "has no tensor nucleus; the nearest is image"
     vq-synth -n 0 >none.vqt
     fails 1 vq-export --npy -o none.npy none.vqt
     same "$err" "vq-export: none.vqt: no records: an array of none has no shape"
