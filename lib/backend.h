@@ -86,7 +86,7 @@ typedef enum {
 	VQ_OP_CODEBOOK_BWD,/* z codebook codes dq|- -> dcodebook   gradient of |sg(z) - e|^2, and dq; for codebooks trained by gradient */
 	VQ_OP_EMA_SUM,     /* z codes -> counts sums      adds this run's assignments (valid positions) to the sums of the step */
 	VQ_OP_EMA_UPDATE,  /* counts sums n m codebook    once a step: decay, add, codebook = m / smoothed n; clears counts and sums */
-	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation) */
+	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation): what b left; b is a constant to the gradient */
 	VQ_OP_LOSS,        /* y target weight|- -> dy     scalar: sum of w |y-t|^p over valid pixels; dy = scale * d/dy */
 	VQ_OP_OPTIMIZE,    /*                             the whole flat buffer: clip by norm, then adam, adamw or sgd */
 	VQ_OPS
@@ -115,7 +115,7 @@ typedef struct {
  * parent -2: item i fills canvas i. */
 typedef struct { int parent, k, s, p; bool transposed; int h, w; } vq_grid;
 
-enum { VQ_SCALARS = 32, VQ_SCALES = 8 };
+enum { VQ_SCALARS = 32, VQ_SCALES = 16 };
 
 typedef enum { VQ_SGD, VQ_ADAM, VQ_ADAMW } vq_optim_kind;
 typedef struct { vq_optim_kind kind; float beta1, beta2, eps, weight_decay, momentum, clip; } vq_optimizer;

@@ -25,7 +25,7 @@ alike() {
 }
 start() { env --default-signal=INT,TERM "$@" >.stdout 2>.stderr 3>&- & pid=$!; }
 ended() { status=0; wait "$pid" 2>/dev/null || status=$?; }
-wait_for() { for _ in $(seq 400); do [ -s "$1" ] && return 0; sleep 0.01; done; echo "no $1"; return 1; }
+wait_for() { for _ in $(seq 3000); do [ -s "$1" ] && return 0; sleep 0.01; done; echo "no $1"; return 1; }
 step_of() { json <(vq-info --json "$1/last.ckpt") metadata.progress | grep -o '"step":[0-9]*' | cut -d : -f 2; }
 # A tensor's bytes are found by its name; here the header's text is changed in place, length kept.
 edit() { LC_ALL=C sed -i "s/$2/$3/" "$1"; }
@@ -87,6 +87,44 @@ go_on() {
     alike whole run
 }
 
+# Killed at random moments until it is done: what each kind of run carries from step to step is in the checkpoint.
+@test "other models, schedules and codebooks: killed and resumed, the same" {
+    local small=(--set channels_per_level=[8,16] --set levels=2 --set embedding_dim=16 --set num_embeddings=32 --set hidden=[24] --set head_channels=8
+        --set use_perceptual_loss=false --set mixed_precision=off --set save_samples_every=0 --threads 1 -q)
+    local kinds=(
+        "-c $ROOT/configs/improved.json --set batch_size=4 --set dropout=0.2 --set scheduler_type=plateau --set plateau_patience=0 --set learning_rate=0.05 --epochs 5"
+        "-c $ROOT/configs/improved.json --set batch_size=4 --set latent=grid --set skip=quantized --set codebook_depth=2 --set augment_rotate=true --set checkpoint_activations=true --epochs 4"
+        "-c $ROOT/configs/original.json --set batch_size=4 --set accumulate=3 --epochs 4"
+        "--set blocks=1 --set pixels_per_step=4096 --set revive_every=1 --set revive_threshold=1 --set codebook_start=kmeans --set weight_average=0.9 --set accumulate=2 --epochs 6"
+        "--set blocks=1 --set pixels_per_step=4096 --set codebook_update=gradient --set optimizer=sgd --set momentum=0.8 --set scheduler_type=step --set step_size=2 --epochs 6"
+        "--set blocks=1 --set pixels_per_step=4096 --set use_early_stopping=true --set early_stopping_patience=2 --set learning_rate=0.1 --set warmup_steps=0 --set use_scheduler=false --epochs 60"
+    )
+    local i took kills inside=0 opts
+    for i in "${!kinds[@]}"; do
+        read -ra opts <<<"${kinds[i]}"
+        opts=("${opts[@]:0:2}" "${small[@]}" "${opts[@]:2}" --save-every 0.0001)
+        rm -rf all run
+        took=${EPOCHREALTIME/./}
+        ok vq-train "${opts[@]}" -o all cells.vqt
+        took=$((${EPOCHREALTIME/./} - took))
+        for kills in 1 2; do
+            local more=(--resume)
+            [ -e run/last.ckpt ] || { rm -rf run; more=(); }
+            start vq-train "${opts[@]}" "${more[@]}" -o run cells.vqt
+            sleep "$(awk -v t=$took -v r=$RANDOM 'BEGIN { print t / 1e6 * (.1 + .5 * r / 32768) }')"
+            kill -9 "$pid" 2>/dev/null || true
+            ended
+            [ "$status" = 0 ] || inside=$((inside + 1))
+        done
+        [ -e run/last.ckpt ] || { rm -rf run; continue; }
+        ok vq-train "${opts[@]}" --resume -o run cells.vqt
+        alike all run || { echo "${kinds[i]}"; return 1; }
+    done
+    [ "$(wc -l <all/history.jsonl)" -lt 60 ] # it stopped early
+    echo "$inside of $((2 * ${#kinds[@]})) were killed before their end"
+    [ $inside -gt 3 ]
+}
+
 @test "without the options, the checkpoint's hold; little memory; epochs" {
     local opts=("${tiny[@]}" --set optimizer=sgd --set weight_average=0.9 --set learning_rate=0.01 --set save_samples_every=2 --epochs 9)
     ok vq-train "${opts[@]}" -o all cells.vqt
@@ -129,10 +167,10 @@ go_on() {
 @test "what vq-info says of a checkpoint" {
     ok vq-info --json whole/last.ckpt
     same "$(json .stdout kind)" checkpoint
-    same "$(json .stdout version)" 1
+    same "$(json .stdout version)" 2
     has "$(json .stdout metadata.progress)" '"step":60,'
     ok vq-info whole/last.ckpt
-    has "$out" "whole/last.ckpt: checkpoint, 10 tensors, "
+    has "$out" "whole/last.ckpt: checkpoint, 11 tensors, "
 }
 
 @test "no checkpoint, and misuse" {
@@ -180,9 +218,9 @@ go_on() {
 @test "other versions, other files, and files that are cut off" {
     mkdir run
     cp whole/last.ckpt run
-    edit run/last.ckpt '"version":"1"' '"version":"2"'
+    edit run/last.ckpt '"version":"2"' '"version":"3"'
     fails 1 vq-train -q -o run --resume cells.vqt
-    same "$err" "vq-train: run/last.ckpt: a checkpoint of version 2; this vq reads version 1"
+    same "$err" "vq-train: run/last.ckpt: a checkpoint of version 3; this vq reads version 2"
     cp whole/model.safetensors run/last.ckpt
     fails 1 vq-train -q -o run --resume cells.vqt
     same "$err" "vq-train: run/last.ckpt: not a checkpoint of vq-train"

@@ -26,7 +26,7 @@ wait_for() { for _ in $(seq 200); do [ -s "$1" ] && return 0; sleep 0.05; done; 
 @test "a run and its files" {
     ok vq-train "${tiny[@]}" --steps 20 -o some/run cells.vqt
     same "$out" ""
-    [[ $err =~ ^"vq-train: some/run/model.safetensors: step "[0-9]+" of 20; 36 cells to train, 4 to choose, 0 kept; validation PSNR "[0-9.]+" dB, SSIM "-?[0-9.]+"; codebook usage "[0-9.]+"; "[0-9.]+" Mpx/s"$ ]]
+    [[ $err =~ ^"vq-train: some/run/model.safetensors: step "[0-9]+" of 20; 36 cells to train, 4 to choose, 0 kept; validation PSNR "[0-9.]+" dB, SSIM "-?[0-9.]+"; codebook usage "[0-9.]+" ("[0-9.]+" by foreground alone); "[0-9.]+" Mpx/s"$ ]]
     same "$(ls some/run)" "config.json
 history.jsonl
 last.ckpt
@@ -54,13 +54,14 @@ split.csv"
     tail -n 1 run/history.jsonl >last
     same "$(json last step)" 12
     same "$(json last epoch)" "$(wc -l <run/history.jsonl)"
-    for key in seconds pixels train.loss train.recon train.commit train.usage train.perplexity val.loss val.recon val.commit val.psnr val.ssim \
-        val.usage val.perplexity lr grad_norm revived; do
+    for key in seconds pixels train.loss train.recon train.commit train.usage train.foreground_usage train.perplexity val.loss val.recon val.commit val.psnr val.ssim \
+        val.usage val.foreground_usage val.perplexity lr grad_norm revived; do
         json last $key >/dev/null
     done
     same "$(json last '#')" 9
-    same "$(json last 'train.#')" 5
-    same "$(json last 'val.#')" 7
+    same "$(json last 'train.#')" 6
+    same "$(json last 'val.#')" 8
+    awk -v f="$(json last train.foreground_usage)" -v u="$(json last train.usage)" 'BEGIN { exit !(f > 0 && f <= u) }'
     # the loss is what its terms say: weights 1 and 0.25
     near "$(json last val.loss)" "$(awk "BEGIN { print $(json last val.recon) + 0.25 * $(json last val.commit) }")" 1e-6
     same "$(ls run/samples)" "$(printf 'epoch-%04d.png' "$(json last epoch)")"
@@ -325,6 +326,17 @@ split.csv"
         same_tensors plain/model.safetensors again/model.safetensors
         ok vq-train --resume --threads 1 -q -o again cells.vqt
     done
+}
+
+@test "a codebook that collapses: a warning, once, with the keys to change" {
+    local opts=("${tiny[@]}" --set num_embeddings=512 --set codebook_update=gradient --set codebook_start=normal --epochs 12)
+    ok vq-train "${opts[@]}" -o run cells.vqt
+    same "$(grep -c 'collapsed' .stderr)" 1
+    [[ $err =~ "vq-train: warning: epoch "([5-9]|1[0-2])": the codebook has collapsed: "[0-9]+" of 512 codes were used (usage 0.0"[0-9]+"), and usage was below 0.1 for 5 epochs: set codebook_update to ema" ]]
+    ok vq-train "${opts[@]}" -q -o run --force cells.vqt
+    same "$err" ""
+    ok vq-train "${tiny[@]}" --epochs 12 -o run --force cells.vqt
+    [[ $err != *collapsed* ]]
 }
 
 @test "content weighting" {

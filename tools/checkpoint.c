@@ -10,7 +10,7 @@
 #include "formats/config.h"
 #include "lib/train/pack.h"
 
-enum { CHECKPOINT_VERSION = 1, TENSORS = VQ_STATE_BUFS + 5 };
+enum { CHECKPOINT_VERSION = 2, TENSORS = VQ_STATE_BUFS + 6 };
 
 /* --- numbers as JSON ------------------------------------------------------------------------------------------------ */
 
@@ -265,7 +265,9 @@ static vq_status read_state(const checkpoint *c, vq_train_state *st)
 	VQ_TRY(read_row(c, "wait", VQ_I32, VQ_PACK_MAX, st->wait, &n));
 	st->waiting = (uint32_t)n;
 	VQ_TRY(read_row(c, "codes", VQ_I64, (size_t)st->n_codes, st->codes, &n));
-	return n == (size_t)st->n_codes ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: tensor codes: it has %zu counts, not %d", c->path, n, st->n_codes);
+	if (n == (size_t)st->n_codes)
+		VQ_TRY(read_row(c, "front", VQ_I64, (size_t)st->n_codes, st->front, &n));
+	return n == (size_t)st->n_codes ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: tensors codes and front: %zu counts, not %d", c->path, n, st->n_codes);
 }
 
 /* The best model as it was then, and what the summary says of it. */
@@ -274,11 +276,11 @@ static vq_status read_best(const checkpoint *c, train_run *r)
 	const char *text = vq_st_meta(c->st, "best");
 	if (!text)
 		return VQ_OK;
-	double step = 0, cells = 0, psnr = 0, ssim = 0, usage = 0;
+	double step = 0, cells = 0, psnr = 0, ssim = 0, usage = 0, front = 0;
 	cJSON *o = vq_json_parse(text, c->path);
 	vq_status s = o ? VQ_OK : VQ_EFORMAT;
 	if (s == VQ_OK && ((s = get_number(o, "step", &step)) < 0 || (s = get_number(o, "cells", &cells)) < 0 || (s = get_number(o, "psnr", &psnr)) < 0 ||
-	    (s = get_number(o, "ssim", &ssim)) < 0 || (s = get_number(o, "usage", &usage)) < 0))
+	    (s = get_number(o, "ssim", &ssim)) < 0 || (s = get_number(o, "usage", &usage)) < 0 || (s = get_number(o, "front", &front)) < 0))
 		vq_context(s, "%s", c->path);
 	cJSON_Delete(o);
 	VQ_TRY(s);
@@ -286,7 +288,7 @@ static vq_status read_best(const checkpoint *c, train_run *r)
 		return vq_fail(VQ_EFORMAT, "%s: the numbers of its best model are out of range", c->path);
 	VQ_TRY(read_floats(c, "best.state", r->model.params.sizes[0], r->model.state));
 	VQ_TRY(read_floats(c, "best.param", r->model.params.sizes[1], r->model.param));
-	r->best = (vq_epoch){ .step = (int64_t)step, .val = { .cells = (uint64_t)cells, .psnr = psnr, .ssim = isfinite(ssim) ? ssim : NAN }, .train = { .usage = usage } };
+	r->best = (vq_epoch){ .step = (int64_t)step, .val = { .cells = (uint64_t)cells, .psnr = psnr, .ssim = isfinite(ssim) ? ssim : NAN }, .train = { .usage = usage, .front = isfinite(front) ? front : NAN } };
 	r->model.step = (int64_t)step;
 	r->saved = true;
 	return VQ_OK;
@@ -329,7 +331,7 @@ static vq_status put_best(cJSON *meta, const train_run *r)
 	vq_status s = vq_buf_str(&b, "{");
 	if (s == VQ_OK && (s = add_real(&b, "step", (double)e->step)) == VQ_OK && (s = add_real(&b, "cells", (double)e->val.cells)) == VQ_OK &&
 	    (s = add_real(&b, "psnr", e->val.psnr)) == VQ_OK && (s = add_real(&b, "ssim", e->val.ssim)) == VQ_OK &&
-	    (s = add_real(&b, "usage", e->train.usage)) == VQ_OK && (s = vq_buf_str(&b, "}")) == VQ_OK)
+	    (s = add_real(&b, "usage", e->train.usage)) == VQ_OK && (s = add_real(&b, "front", e->train.front)) == VQ_OK && (s = vq_buf_str(&b, "}")) == VQ_OK)
 		s = put_text(meta, "best", b.data);
 	vq_buf_free(&b);
 	return s;
@@ -341,7 +343,7 @@ static vq_status metadata(const train_run *r, const vq_backend *b, const vq_trai
 	char cells[17], *machine = machine_json(b);
 	vq_status s = vq_config_json(&r->model.config, &config);
 	if (s == VQ_OK && (s = progress_json(now, &progress)) == VQ_OK && (s = cells_hash(r, cells)) == VQ_OK &&
-	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "1")) == VQ_OK &&
+	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "2")) == VQ_OK &&
 	    (s = put_text(meta, "config", config.data)) == VQ_OK && (s = put_json(meta, "channels", r->model.names)) == VQ_OK &&
 	    (s = put_json(meta, "chain", r->model.chain)) == VQ_OK && (s = put_text(meta, "cells", cells)) == VQ_OK &&
 	    (s = put_text(meta, "machine", machine)) == VQ_OK && (s = put_text(meta, "progress", progress.data)) == VQ_OK && r->saved)
@@ -373,6 +375,7 @@ vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *
 	add(item, tensor, &n, "order", VQ_I32, st->cells, st->order);
 	add(item, tensor, &n, "wait", VQ_I32, st->waiting, st->wait);
 	add(item, tensor, &n, "codes", VQ_I64, (size_t)st->n_codes, st->codes);
+	add(item, tensor, &n, "front", VQ_I64, (size_t)st->n_codes, st->front);
 	if (r->saved) {
 		add(item, tensor, &n, "best.state", VQ_F32, r->model.params.sizes[0], r->model.state);
 		add(item, tensor, &n, "best.param", VQ_F32, r->model.params.sizes[1], r->model.param);

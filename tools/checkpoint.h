@@ -2,8 +2,8 @@
  *
  * A safetensors file. Metadata strings: "format" ("vq-checkpoint"), "version" ("1"), "config" (resolved JSON), "channels", "chain" (as in a
  * model), "cells" (a hash of who they are, their pixels and their parts), "machine" (JSON: threads, isa), "progress" (JSON: the scalars of
- * lib/train/state.h), "best" (JSON: of the best model: step, cells, psnr, ssim, usage), "hash" (xxh64 of all else). Tensors: state, param, m, v, mean, order, wait,
- * codes, and best.state and best.param once there is a best model. */
+ * lib/train/state.h), "best" (JSON: of the best model: step, cells, psnr, ssim, usage, front), "hash" (xxh64 of all else). Tensors: state, param, m, v, mean, order, wait,
+ * codes, front, and best.state and best.param once there is a best model. */
 #ifndef VQ_TOOLS_CHECKPOINT_H
 #define VQ_TOOLS_CHECKPOINT_H
 

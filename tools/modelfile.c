@@ -250,6 +250,7 @@ cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
 		cJSON_AddStringToObject(e, "name", l->name);
 		cJSON_AddNumberToObject(e, "size", l->size);
 		cJSON_AddNumberToObject(e, "dim", l->dim);
+		cJSON_AddNumberToObject(e, "stride", l->stride);
 		cJSON_AddStringToObject(e, "tensor", tensor);
 		if (vq_model_codebook(m, i, hash))
 			cJSON_AddStringToObject(e, "hash", hash);

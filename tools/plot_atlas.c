@@ -284,11 +284,12 @@ static vq_status decode_one(const atlas *a, codec *c, int code, float *out)
 	float *pixels = NULL;
 	vq_status s = VQ_OK;
 	int side = GRID * a->stride, from = (side - a->side) / 2;
-	cell_codes k = { .h = GRID, .w = GRID, .extent_h = side, .extent_w = side, .valid = { 0, 0, 0, side, side } };
+	cell_codes k = { .extent_h = side, .extent_w = side, .valid = { 0, 0, 0, side, side } };
 	for (int l = 0; l < a->model.info.levels; l++) {
-		if (!(k.codes[l] = vq_malloc(GRID * GRID * sizeof **k.codes)))
+		int n = codec_positions(side, a->model.info.level[l].stride);
+		if (!(k.codes[l] = vq_malloc((size_t)(n * n) * sizeof **k.codes)))
 			s = VQ_ENOMEM;
-		for (int i = 0; k.codes[l] && i < GRID * GRID; i++)
+		for (int i = 0; k.codes[l] && i < n * n; i++)
 			k.codes[l][i] = l ? a->common[l] : code;
 	}
 	if (s == VQ_OK)

@@ -113,7 +113,7 @@ static void see_all(curves *c, const char *name, int of, const cJSON *value)
 
 static int rank(const char *name)
 {
-	static const char *const order[] = { "loss", "recon", "commit", "perceptual", "psnr", "ssim", "usage", "perplexity", "lr", "grad_norm", "revived" };
+	static const char *const order[] = { "loss", "recon", "commit", "perceptual", "psnr", "ssim", "usage", "foreground_usage", "perplexity", "lr", "grad_norm", "revived" };
 	for (size_t i = 0; i < VQ_COUNT(order); i++)
 		if (!strncmp(name, order[i], strlen(order[i])) && strchr(".", name[strlen(order[i])]))
 			return i < 3 ? (int)i : (int)i + 1;
@@ -182,7 +182,7 @@ static vq_status add_data(const curves *c, vq_buf *b)
 static const char *title_of(const char *name)
 {
 	static const char *const known[][2] = { { "loss", "loss" }, { "recon", "reconstruction loss" }, { "commit", "commitment loss" },
-		{ "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" },
+		{ "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" }, { "foreground_usage", "in use by foreground (fraction)" },
 		{ "perplexity", "codebook perplexity" }, { "lr", "learning rate" }, { "grad_norm", "gradient norm" }, { "revived", "codes revived" } };
 	for (size_t i = 0; i < VQ_COUNT(known); i++)
 		if (!strcmp(name, known[i][0]))
@@ -214,7 +214,7 @@ static vq_status add_line(const curves *c, int p, int r, int of, bool *first, vq
 static vq_status add_panel(const curves *c, int p, vq_buf *b)
 {
 	const panel *q = &c->panel[p];
-	bool log = q->positive && q->hi > 20 * q->lo && strncmp(q->name, "usage", 5) && strcmp(q->name, "lr"), flat = q->lo == q->hi, first = true;
+	bool log = q->positive && q->hi > 20 * q->lo && !strstr(q->name, "usage") && strcmp(q->name, "lr"), flat = q->lo == q->hi, first = true;
 	VQ_TRY(vq_buf_str(b, "set title "));
 	VQ_TRY(vq_plot_quote(b, title_of(q->name)));
 	VQ_TRY(vq_buf_fmt(b, "\n%sset logscale y\n", log ? "" : "un"));

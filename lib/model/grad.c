@@ -41,6 +41,8 @@ static void find_needs(grads *s)
 		for (int j = 0; j < VQ_NODE_OUT && !any; j++)
 			if (g->node[i].out[j] >= 0)
 				s->need[g->node[i].out[j]] = false;
+		if (g->node[i].op == VQ_OP_QUANTIZE && g->node[i].b > 1) /* the first of its row takes the gradient of their sum */
+			s->need[g->node[i].out[0]] = false;
 	}
 }
 
@@ -299,6 +301,7 @@ static void one(grads *s, int i)
 	case VQ_OP_ATTENTION: attention_bwd(s, f, dy); break;
 	case VQ_OP_GATE: gate_bwd(s, f, dy); break;
 	case VQ_OP_QUANTIZE: quantize_bwd(s, f, dy); break;
+	case VQ_OP_RESIDUAL: merge(s, f.in[0], dy); break;
 	case VQ_OP_ACT:
 		if (!wants(s, f.in[0]))
 			break;

@@ -57,10 +57,14 @@ typedef struct {
 	const char *name;
 	int scalar, scale;
 	bool straight_through, f32_out;
+	bool inner;             /* quantises what another one left: the gradient of the sum of both goes past this one */
 	vq_init init;           /* of the rows: UNIFORM or NORMAL of init_a; else NORMAL of 1 */
 	float init_a;
 } vq_quant_spec;
 int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec spec, int *codes);
+
+/* z - q, f32: what a quantiser left, for the next one. */
+int vq_layer_residual(vq_builder *b, int z, int q);
 
 /* The decoder's side of it: rows of the codebook of the same spec, from codes. */
 int vq_layer_lookup(vq_builder *b, int codes, int dim, vq_quant_spec spec);

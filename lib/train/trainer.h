@@ -16,10 +16,15 @@ typedef struct {
 	int h, w, top, left, th, tw;
 } vq_cell;
 
+/* Of one codebook, over the epoch or the split. */
+typedef struct { double commit, usage, perplexity, positions /* codes that were made */; } vq_level_losses;
+
 typedef struct {
-	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of the two */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
-	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
+	double usage, perplexity;   /* of all codes of all levels: the used of all vectors; exp of the mean entropy of a code */
+	double front;               /* usage by positions that hold some of the cell's own mask alone; NaN without masks */
+	vq_level_losses level[VQ_CODE_LEVELS_MAX];
 	uint64_t cells, pixels;
 } vq_losses;
 
@@ -28,6 +33,7 @@ typedef struct {
 	double seconds;         /* since the run began, resumed parts included */
 	uint64_t pixels;        /* true pixels seen so far */
 	vq_losses train, val;
+	double done;            /* fraction of the training that is over, at most 1 */
 	double lr, grad_norm;   /* lr of the last step; mean norm before clipping */
 	int64_t revived;
 	bool best;              /* the lowest validation loss so far */

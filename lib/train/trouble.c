@@ -72,7 +72,7 @@ vq_status trainer_trouble(vq_trainer *t, train_plan *p, const vq_batch *batches,
 	}
 	for (int i = 0; i < parts && node < 0 && zero; i++) { /* gradients add up: each part begins from none */
 		VQ_TRY_GOTO(node, t->b->store_write(t->store, VQ_BUF_GRAD, 0, t->params.sizes[1], zero), out);
-		VQ_TRY_GOTO(node, trainer_prepare(t, p, &batches[i], phases, 1, 1, &step), out);
+		VQ_TRY_GOTO(node, trainer_prepare(t, p, &batches[i], phases, 1, NULL, &step), out);
 		memcpy(step.scale, was->scale, sizeof step.scale);
 		node = t->b->plan_first_bad(p->plan, &step, phases);
 		if (node >= 0)
@@ -87,7 +87,7 @@ out:
 	char some[64] = "";
 	if (bad && bad < t->n_failed)
 		snprintf(some, sizeof some, ", in the first %d of its %d records", bad, t->n_failed);
-	return vq_fail(VQ_EBACKEND, "%s is not finite%s%s%s", what, node < 0 ? "" : ": first in ", where, some);
+	return vq_fail(VQ_EBACKEND, "%s is not finite%s%s%s", what, node < 0 ? ": each value is, but they are too large to be added" : ": first in ", where, some);
 }
 
 int vq_trainer_failed(const vq_trainer *t, const uint32_t **cells)

@@ -108,6 +108,7 @@ TEST(improved)
 {
 	same_in_less((const char *[]){ "model=improved", OURS, "blocks=1", "latent=global", "skip=features", "attention=true", "dropout=0.3", NULL }, VQ_F32, .75);
 	same_in_less((const char *[]){ "model=improved", OURS, "blocks=1", "latent=grid", "activation=silu", NULL }, VQ_F32, .7);
+	same_in_less((const char *[]){ "model=improved", OURS, "blocks=1", "latent=grid", "skip=quantized", "codebook_depth=2", NULL }, VQ_F32, .8);
 	same_in_less((const char *[]){ "model=improved", OURS, "blocks=1", "latent=global", "attention=true", "activation=leaky_relu", NULL }, VQ_BF16, .8);
 }
 
