@@ -1,6 +1,7 @@
 #include "tools/codegroups.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ struct vq_codegroups {
 	shares level[VQ_CODE_LEVELS_MAX];
 	uint32_t *counts;                /* scratch: as many as the largest codebook has codes */
 	int64_t counts_size;
-	size_t own_cells;
+	size_t own_cells[VQ_CODE_LEVELS_MAX]; /* records with the histogram of their own positions */
 };
 
 vq_status vq_codegroups_open(vq_codegroups **out, const char *by, const char *units)
@@ -110,7 +111,10 @@ static vq_status put_shares(vq_codegroups *g, shares *l, int64_t size)
 
 static vq_status add_level(vq_codegroups *g, const vq_codestats *s, int i, const vqt_record *r)
 {
-	const vq_tensor *codes = vqt_get(r, s->levels[i].name), *own = i ? NULL : vqt_get(r, "histogram");
+	char name[32] = "histogram";
+	if (i)
+		snprintf(name, sizeof name, "histogram.%d", i);
+	const vq_tensor *codes = vqt_get(r, s->levels[i].name), *own = vqt_get(r, name);
 	const int64_t size = s->levels[i].all.size;
 	size_t n;
 	if (size > g->counts_size) {
@@ -126,7 +130,7 @@ static vq_status add_level(vq_codegroups *g, const vq_codestats *s, int i, const
 			g->counts[k] = (uint32_t)fmax(vq_tensor_get(own, k), 0);
 		else
 			g->counts[(size_t)vq_tensor_get(codes, k)]++;
-	g->own_cells += own != NULL;
+	g->own_cells[i] += own != NULL;
 	return put_shares(g, &g->level[i], size);
 }
 
@@ -260,7 +264,7 @@ static vq_status level_report(const vq_codegroups *g, const units *u, const vq_c
 	vq_difference d = { .shares = vq_malloc(g->groups.n * (size_t)size * sizeof(double)), .contribution = vq_malloc((size_t)size * sizeof(double)) };
 	vq_status st = d.shares && d.contribution ? vq_difference_test(&data, deals, seed, threads, &d) : VQ_ENOMEM;
 	if (st == VQ_OK)
-		st = level_json(g, &d, size, !i && g->own_cells, o);
+		st = level_json(g, &d, size, g->own_cells[i] > 0, o);
 	free(d.shares);
 	free(d.contribution);
 	return st;
@@ -286,8 +290,9 @@ static vq_status head_json(const vq_codegroups *g, const units *u, int deals, ui
 vq_status vq_codegroups_report(vq_codegroups *g, const vq_codestats *s, int deals, uint64_t seed, int threads, cJSON **json, cJSON **level, bool *few)
 {
 	units u = {0};
-	if (g->own_cells && g->own_cells != g->cells)
-		return vq_fail(VQ_EINVAL, "some records have a histogram of their own positions and some have none: they do not make one test");
+	for (int i = 0; i < s->nlevels; i++)
+		if (g->own_cells[i] && g->own_cells[i] != g->cells)
+			return vq_fail(VQ_EINVAL, "some records have a histogram of their own positions and some have none: they do not make one test");
 	vq_status st = choose_units(g, &u);
 	*few = u.n <= g->groups.n;
 	*json = cJSON_CreateObject();
