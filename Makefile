@@ -154,8 +154,8 @@ check-long: deps
 # PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
 PYTHON ?= python3
 check-oracle: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" PYTHON="$(PYTHON)" tests/oracle/run
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
 
 asan: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units

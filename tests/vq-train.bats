@@ -244,6 +244,16 @@ split.csv"
     [ ! -e c ]
 }
 
+@test "--init takes PyTorch's own names, and says what it has no place for" {
+    vq-synth -n 3 --channels 2 --max-size 40 | vq-normalize | vq-pad >two.vqt
+    sized=(--set channels_per_level=4,6 --set head_channels=4 --set embedding_dim=5 --set num_embeddings=9 --set blocks=2 --threads 1 --steps 1 --set learning_rate=1e-9)
+    ok vq-train "${sized[@]}" -o t --init "$ROOT/tests/golden/parity-codes.safetensors" two.vqt
+    [[ $err =~ "vq-train: warning: $ROOT/tests/golden/parity-codes.safetensors: the model has no place for parity.after."[a-z0-9.]*" and others" ]]
+    # its own names are all used
+    ok vq-train "${sized[@]}" -o again --init t/model.safetensors two.vqt
+    [[ ! $err =~ warning ]]
+}
+
 @test "Metadata_Split decides; else whole groups are held out" {
     vq-synth -n 60 --channels 1 --fields f --field-size 192 --max-size 32
     vq-crop -q --load-data f/load_data.csv >declared.vqt

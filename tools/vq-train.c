@@ -24,7 +24,7 @@ static const vq_option options[] = {
 	{ .name = "config", .letter = 'c', .type = VQ_OPT_FILE, .value = &config_path, .arg = "FILE", .help = "Model and training, as vq-config(5) tells. Default: the values of configs/cells.json." },
 	{ .name = "output", .letter = 'o', .type = VQ_OPT_FILE, .value = &run_path, .arg = "RUN", .help = "The directory that the run is kept in; made when it is not there. Default: the configuration's save_directory." },
 	{ .name = "set", .type = VQ_OPT_LIST, .value = &sets, .arg = "KEY=VALUE", .help = "Change one key of the configuration; may be given several times." },
-	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones." },
+	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones: a model of vq-train, or a PyTorch state_dict with the same names and shapes." },
 	{ .name = "seed", .type = VQ_OPT_INT, .value = &seed, .arg = "N", .help = "Seed of everything random. Default: the configuration's, which is 0.", .lo = 0, .hi = 9007199254740991, .given = &seed_given },
 	{ .name = "force", .type = VQ_OPT_FLAG, .value = &force, .help = "Start anew in a directory that holds a model already." },
 	{ .name = "resume", .type = VQ_OPT_FLAG, .value = &resume, .help = "Go on from RUN/last.ckpt as if the run had not stopped. The same stream must be given again; the configuration is the checkpoint's, and what is given of it must agree. --init is then without effect." },
