@@ -17,7 +17,8 @@ typedef struct {
 } vq_cell;
 
 typedef struct {
-	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of all terms */
+	double perceptual;          /* mean over cells; 0 without that loss */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
 	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
 	uint64_t cells, pixels;
@@ -61,6 +62,7 @@ typedef struct {
 	vq_backend *backend;
 	const uint32_t *train, *val; /* cells, by number */
 	uint32_t n_train, n_val;
+	const vq_perceptual *perceptual; /* with use_perceptual_loss; it must outlive the trainer */
 	bool clip;              /* validation scores pixels clipped to [-1, 1], as vq-decode will write them */
 	double started;         /* vq_seconds() of when the run began: max_seconds counts from here */
 	vq_train_calls calls;
