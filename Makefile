@@ -112,6 +112,13 @@ demo: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(OUT)" CROP="$(CROP)" TRAIN="$(TRAIN)" CONFIG="$(CONFIG)" CELLS="$(CELLS)" pipelines/demo
 
+# The reference document's table, measured: TIME for each of its models.
+.PHONY: compare
+compare: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(if $(filter file,$(origin OUT)),out/compare,$(OUT))" \
+	    CROP="$(CROP)" TRAIN="$(TRAIN)" CELLS="$(CELLS)" VGG19="$(VGG19)" WITHIN="$(WITHIN)" MODELS="$(MODELS)" pipelines/compare
+
 # --- tests --------------------------------------------------------------------------------------------------------
 .PHONY: check check-long check-oracle asan fuzz bench
 check: deps
@@ -168,5 +175,6 @@ clean:
 
 help:
 	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
+	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench     tests and timings"
 	@echo "make all | install | uninstall | clean | man | deps"

@@ -210,17 +210,26 @@ vq_status vq_model_init_from(vq_model *m, const char *path)
 	return s;
 }
 
-bool vq_model_codebook(const vq_model *m, int level, char hash[17])
+static const vq_param *codebook_of(const vq_model *m, int level)
 {
 	char tensor[64];
 	snprintf(tensor, sizeof tensor, "%s.codebook", m->info.level[level].prefix);
 	int i = vq_params_find(&m->params, tensor);
-	if (i < 0)
-		return false;
-	const vq_param *p = &m->params.p[i];
-	const float *v = (p->trainable ? m->param : m->state) + p->offset;
-	snprintf(hash, 17, "%016llx", (unsigned long long)vq_xxh64_of(v, sizeof *v * p->count, 0));
-	return true;
+	return i < 0 ? NULL : &m->params.p[i];
+}
+
+const float *vq_model_vectors(const vq_model *m, int level)
+{
+	const vq_param *p = codebook_of(m, level);
+	return p ? (p->trainable ? m->param : m->state) + p->offset : NULL;
+}
+
+bool vq_model_codebook(const vq_model *m, int level, char hash[17])
+{
+	const float *v = vq_model_vectors(m, level);
+	if (v)
+		snprintf(hash, 17, "%016llx", (unsigned long long)vq_xxh64_of(v, sizeof *v * codebook_of(m, level)->count, 0));
+	return v;
 }
 
 cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)

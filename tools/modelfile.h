@@ -32,6 +32,8 @@ vq_status vq_model_load(vq_model *m, const char *path);
  * Names of a PyTorch state_dict are understood ("quantizer.w", "quantizer.n", "quantizer.m"). */
 vq_status vq_model_init_from(vq_model *m, const char *path);
 
+/* A level's codebook, [size, dim], owned by the model; NULL when it has none. */
+const float *vq_model_vectors(const vq_model *m, int level);
 /* XXH64 of a level's codebook, as 16 hexadecimal digits: codes mean nothing beside another. False when the model has none. */
 bool vq_model_codebook(const vq_model *m, int level, char hash[17]);
 /* The header's "model" object of a code stream. */

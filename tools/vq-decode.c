@@ -8,20 +8,28 @@
 #include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
+#include "tools/swap.h"
 #include "tools/window.h"
 
 static const char *model_path;
 static bool no_clip;
+static int codes_of; /* swap_kind */
+static const char *within;
 
 static const vq_option options[] = {
 	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model that made the codes. Required." },
 	{ .name = "no-clip", .type = VQ_OPT_FLAG, .value = &no_clip, .help = "Leave values beyond the range that the model's input was clipped to." },
+	{ .name = "codes", .type = VQ_OPT_CHOICE, .value = &codes_of, .arg = "WHOSE", .choices = "own|shuffled|mean",
+	  .help = "Decode each cell from its own codes (own, the default), from those of another cell whose codes have the same shape (shuffled; a "
+	          "cell without such another is left out), or from the code nearest to the mean everywhere (mean): what is lost then is what the codes carry." },
+	{ .name = "within", .type = VQ_OPT_STRING, .value = &within, .arg = "COLUMN",
+	  .help = "With --codes shuffled or mean: only among cells with the same value of this column, such as Metadata_Dataset." },
 	{ 0 },
 };
 
 static const vq_tool tool = {
 	.name = "vq-decode", .brief = "codes to reconstructed cells", .usage = "-m MODEL [options] [STREAM]", .options = options,
-	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .max_operands = 1,
+	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_SEED | VQ_CLI_OUTPUT, .max_operands = 1,
 };
 
 typedef struct {
@@ -30,9 +38,24 @@ typedef struct {
 	vqt_reader *in;
 	vqt_writer *out;
 	bool clip;
+	swap *swap;             /* NULL: each cell's own codes */
+	uint64_t read;
 } decoder;
 
-static int next(void *ctx, vqt_record *rec) { return vqt_next(((decoder *)ctx)->in, rec); }
+static int next(void *ctx, vqt_record *rec)
+{
+	decoder *d = ctx;
+	int got;
+	while ((got = vqt_next(d->in, rec)) > 0 && d->swap) {
+		int swapped = swap_apply(d->swap, d->read++, rec);
+		if (swapped > 0)
+			break;
+		vqt_record_free(rec);
+		if (swapped < 0)
+			return vq_context(swapped, "%s", vqt_name(d->in));
+	}
+	return got;
+}
 
 /* Codes of every level, as i32. */
 static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k)
@@ -194,6 +217,18 @@ static void open_output(decoder *d)
 	cJSON_Delete(header);
 }
 
+static void open_swap(decoder *d, const char *path)
+{
+	if (!codes_of)
+		return;
+	if (!path || !strcmp(path, "-"))
+		vq_die("--codes needs a file: the codes are read twice");
+	if (swap_open(&d->swap, path, &d->model, (swap_kind)codes_of, within, vq_cli.seed) < 0)
+		vq_die(NULL);
+	if (swap_left_out(d->swap))
+		vq_warn("%s: %llu cells left out: no other has codes of the same shape", path, (unsigned long long)swap_left_out(d->swap));
+}
+
 int main(int argc, char **argv)
 {
 	vq_calm(argv);
@@ -203,9 +238,12 @@ int main(int argc, char **argv)
 	vq_cli_parse(&tool, argc, argv, &operands);
 	if (!model_path)
 		vq_misuse("-m MODEL is required");
+	if (within && !codes_of)
+		vq_misuse("--within belongs to --codes shuffled or mean");
 	if (vq_model_load(&d.model, model_path) < 0 || vqt_open(&d.in, operands.n ? operands.v[0] : NULL, "codes", NULL) < 0)
 		vq_die(NULL);
 	check_model(&d);
+	open_swap(&d, operands.n ? operands.v[0] : NULL);
 	d.clip = !no_clip && d.model.norm.clip && (d.model.norm.method == VQ_NORM_ROBUST || d.model.norm.method == VQ_NORM_MINMAX);
 	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, true) < 0)
 		vq_die(NULL);
@@ -221,6 +259,7 @@ int main(int argc, char **argv)
 	if (vqt_finish(d.out) < 0)
 		vq_die(NULL);
 	codec_close(d.codec);
+	swap_close(d.swap);
 	vq_model_free(&d.model);
 	return vq_cli_end(0);
 }
