@@ -107,23 +107,20 @@ static bool has_layer(const loader *l, int i)
 
 static bool has_weights(const loader *l, int i) { return l->layer[i].kind == VQ_NET_CONV || l->layer[i].kind == VQ_NET_FIRE; }
 
-/* The weights may end early, but not before the last tap. */
-static vq_status check_end(const loader *l)
+/* Weights may end early, but not before the last tap: layer i is needed and not there. */
+static vq_status check_end(const loader *l, int i)
 {
 	char name[64];
-	int last = -1;
-	for (int i = 0; i < l->layers; i++)
-		if (has_weights(l, i) && has_layer(l, i))
-			last = i;
-	for (int i = last + 1; last >= 0 && i < l->used; i++)
-		if (has_weights(l, i)) {
-			int t = 0;
-			while (l->p->tap[t] < i)
-				t++;
-			return vq_fail(VQ_EINVAL, "%s: perceptual_taps has %s, which is beyond the file's last layer, features.%d", l->w->name,
-				vq_net_name(l->p->net, l->p->tap[t], name), last);
-		}
-	return VQ_OK;
+	int last = -1, t = 0;
+	for (int k = 0; k < l->layers; k++)
+		if (has_weights(l, k) && has_layer(l, k))
+			last = k;
+	if (last < 0 || last > i)
+		return VQ_OK; /* something else is wrong */
+	while (l->p->tap[t] < i)
+		t++;
+	return vq_fail(VQ_EINVAL, "%s: perceptual_taps has %s, which is beyond the file's last layer, features.%d", l->w->name,
+		vq_net_name(l->p->net, l->p->tap[t], name), last);
 }
 
 static vq_status declare(loader *l)
@@ -140,6 +137,8 @@ static vq_status declare(loader *l)
 		VQ_TRY(declare_conv(p, "conv0", width, 3, 1));
 	}
 	for (i = 0; i < l->used; i++) {
+		if (has_weights(l, i) && !has_layer(l, i))
+			VQ_TRY(check_end(l, i));
 		if (has_weights(l, i))
 			VQ_TRY(declare_layer(l, i, width));
 		else
@@ -270,8 +269,6 @@ vq_status vq_perceptual_make(vq_perceptual *p, const vq_config *c, const vq_weig
 	p->scales = c->perceptual_scales;
 	l.layers = vq_net_layers(p->net, l.layer);
 	vq_status s = find_taps(&l, c);
-	if (s == VQ_OK)
-		s = check_end(&l);
 	if (s == VQ_OK)
 		s = declare(&l);
 	if (s == VQ_OK)
