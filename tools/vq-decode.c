@@ -57,44 +57,63 @@ static int next(void *ctx, vqt_record *rec)
 	return got;
 }
 
-/* Codes of every level, as i32. */
-static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k)
+/* A level's codes, as i32. */
+static vq_status take_codes(const vq_code_level *level, const vq_tensor *t, int32_t **codes)
 {
-	bool one = d->model.info.stride == 0;
+	size_t n = (size_t)t->shape[0] * (size_t)(level->stride ? t->shape[1] : 1);
+	if (!(*codes = vq_malloc(n * sizeof **codes)))
+		return VQ_ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		int32_t v = (*codes)[i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
+		if (v < 0 || v >= level->size)
+			return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)v, i, level->name, level->size);
+	}
+	return VQ_OK;
+}
+
+/* Codes of every level; h and w: positions of the first. The others' are checked once the extent is known. */
+static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k, int64_t *h, int64_t *w)
+{
 	for (int l = 0; l < d->model.info.levels; l++) {
 		const vq_code_level *level = &d->model.info.level[l];
-		int64_t h, w;
+		bool one = level->stride == 0;
 		vq_tensor *t = vqt_get(in, level->name);
 		if (!t || t->ndim != (one ? 1 : 2) || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
 			return vq_fail(VQ_EINVAL, "no %s \"%s\"", one ? "code of the whole cell" : "grid of codes", level->name);
 		if (one && t->shape[0] != 1)
 			return vq_fail(VQ_EINVAL, "%lld codes in \"%s\", not one", (long long)t->shape[0], level->name);
-		h = t->shape[0];
-		w = one ? 1 : t->shape[1];
-		if (l && (h != k->h || w != k->w))
-			return vq_fail(VQ_EINVAL, "\"%s\" has another grid than \"%s\"", level->name, d->model.info.level[0].name);
-		if (h < 1 || w < 1 || h > 1 << 15 || w > 1 << 15)
-			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)h, (long long)w);
-		k->h = (int)h;
-		k->w = (int)w;
-		size_t n = (size_t)k->h * (size_t)k->w;
-		if (!(k->codes[l] = vq_malloc(n * sizeof *k->codes[l])))
-			return VQ_ENOMEM;
-		for (size_t i = 0; i < n; i++) {
-			k->codes[l][i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
-			if (k->codes[l][i] < 0 || k->codes[l][i] >= level->size)
-				return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)k->codes[l][i], i, level->name, level->size);
+		int64_t rows = t->shape[0], columns = one ? 1 : t->shape[1];
+		if (rows < 1 || columns < 1 || rows > 1 << 15 || columns > 1 << 15)
+			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)rows, (long long)columns);
+		if (!l) {
+			*h = rows;
+			*w = columns;
 		}
+		VQ_TRY(take_codes(level, t, &k->codes[l]));
+	}
+	return VQ_OK;
+}
+
+/* Every level covers the same extent. */
+static vq_status check_grids(const decoder *d, const vqt_record *in, const cell_codes *k)
+{
+	for (int l = 0; l < d->model.info.levels; l++) {
+		const vq_code_level *level = &d->model.info.level[l];
+		const vq_tensor *t = vqt_get(in, level->name);
+		int h = codec_positions(k->extent_h, level->stride), w = codec_positions(k->extent_w, level->stride);
+		if (level->stride && (t->shape[0] != h || t->shape[1] != w))
+			return vq_fail(VQ_EINVAL, "\"%s\" is a grid of %lld x %lld codes; a cell of %d x %d has %d x %d there", level->name, (long long)t->shape[0],
+				(long long)t->shape[1], k->extent_h, k->extent_w, h, w);
 	}
 	return VQ_OK;
 }
 
 /* The extent and where the true pixels are in it: of a grid of codes, which it must fit; of one code a cell, what the model's rule makes of
  * the true size. */
-static vq_status read_place(const decoder *d, const vqt_record *in, cell_codes *k, vq_geom *g)
+static vq_status read_place(const decoder *d, const vqt_record *in, int64_t h, int64_t w, cell_codes *k, vq_geom *g)
 {
 	const vq_model_info *info = &d->model.info;
-	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, (int64_t)k->h * info->stride, (int64_t)k->w * info->stride } };
+	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, h * info->stride, w * info->stride } };
 	VQ_TRY(vq_geom_get(in->meta, info->stride ? &whole : NULL, g));
 	if (!info->stride) {
 		vq_pad_plan p;
@@ -163,10 +182,11 @@ static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record
 {
 	cell_codes k = {0};
 	vq_geom g;
+	int64_t h = 0, w = 0;
 	float *pixels = NULL;
-	vq_status s = read_codes(d, in, &k);
-	if (s == VQ_OK)
-		s = read_place(d, in, &k, &g);
+	vq_status s = read_codes(d, in, &k, &h, &w);
+	if (s == VQ_OK && (s = read_place(d, in, h, w, &k, &g)) == VQ_OK)
+		s = check_grids(d, in, &k);
 	if (s == VQ_OK)
 		s = read_skips(d, in, &k);
 	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
