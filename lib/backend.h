@@ -38,7 +38,7 @@ typedef struct {
 /* --- values and nodes ------------------------------------------------------------------------------------------- */
 
 typedef enum { VQ_AT_ARENA, VQ_AT_INPUT /* written by the host */, VQ_AT_OUTPUT /* readable after a run */, VQ_AT_PARAM, VQ_AT_GRAD,
-               VQ_AT_FROZEN /* weights of a fixed network: not the model's, and without a gradient */ } vq_where;
+	VQ_AT_FROZEN /* weights of a fixed network: not the model's, and without a gradient */ } vq_where;
 
 typedef struct {
 	vq_where where;

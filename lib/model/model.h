@@ -12,7 +12,7 @@ enum { VQ_CODE_LEVELS_MAX = 8 };
 /* Where a step's scalars are, and what its scales mean. */
 enum { VQ_S_RECON, VQ_S_COMMIT /* + level */, VQ_S_PERCEPTUAL = VQ_SCALARS - 2, VQ_S_NORM };
 enum { VQ_SCALE_RECON /* weight / (valid pixels x channels) */, VQ_SCALE_COMMIT /* + level: 1 / (valid positions x width) */,
-       VQ_SCALE_PERCEPTUAL = VQ_SCALES - 1 /* weight / cells */ };
+	VQ_SCALE_PERCEPTUAL = VQ_SCALES - 1 /* weight / cells */ };
 
 typedef struct {
 	char name[32];          /* tensor in a code record: "codes", "codes.1", ... */
