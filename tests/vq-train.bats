@@ -438,9 +438,3 @@ split.csv"
     same "$err" "vq-train: disk/run/spool.vqt: $full"
     [ ! -e disk/run ]
 }
-
-@test "this version says what it cannot train" {
-    fails 1 vq-train --set use_perceptual_loss=true -o run cells.vqt
-    same "$err" "vq-train: the perceptual loss is not in this version: use_perceptual_loss must be false"
-    [ ! -e run ]
-}
