@@ -193,7 +193,10 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	if (cpu_v(p, r.w)->where != VQ_AT_FROZEN) /* those share their layouts between plans */
+	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* those share their layouts between plans */
+	if (!frozen && cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
+		return cpu_head_prepare(p, &r, c);
+	if (!frozen)
 		VQ_TRY(cpu_wino_prepare(p, &r, c));
 	if (c->wino)
 		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(cpu_v(p, r.src)->c, cpu_v(p, r.dst)->c)));
@@ -258,6 +261,10 @@ static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (c->head) {
+		cpu_head_run(p, &r, c);
+		return VQ_OK;
+	}
 	if (c->wino) {
 		if (n->op == VQ_OP_DECONV) {
 			r.bias = n->in[2];
@@ -275,6 +282,10 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (c->head) {
+		cpu_head_weight_run(p, &r, c, cpu_at(p, n->out[1]));
+		return VQ_OK;
+	}
 	if (c->wino) {
 		bool fused = n->op == VQ_OP_CONV_WEIGHT && n->k == 3; /* a transposed one's bias is on its other side */
 		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);
