@@ -180,6 +180,24 @@ bench-steps: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
 	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
 
+# What the CUDA kernels take of a device, without one: registers and spills, for each of PTXAS_ARCHS that nvcc knows.
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+PTXAS_ARCHS ?= 75 80 90 100
+PTXAS_KNOWN  = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code 2>/dev/null)),$(PTXAS_ARCHS))
+PTXAS_NAMES := $(patsubst lib/cuda/%.cu,%,$(wildcard lib/cuda/*.cu))
+.PHONY: ptxas
+ptxas:
+	@[ -x "$(NVCC)" ] || { echo "make ptxas: there is no nvcc" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -s $(foreach a,$(PTXAS_KNOWN),$(addprefix $(BUILD)/ptxas/sm_$(a)-,$(addsuffix .txt,$(PTXAS_NAMES))))
+	@tests/ptxas-limits $(foreach a,$(PTXAS_KNOWN),$(addprefix $(BUILD)/ptxas/sm_$(a)-,$(addsuffix .txt,$(PTXAS_NAMES))))
+
+define PTXAS
+$(BUILD)/ptxas/sm_$(1)-%.txt: lib/cuda/%.cu $(wildcard lib/cuda/*.h) lib/backend.h
+	@mkdir -p $$(@D)
+	$(NVCC) -std=c++17 -O3 -arch=sm_$(1) -cubin -Werror all-warnings -Xptxas -v -I. -o $$(@:.txt=.cubin) $$< 2> $$@ || { cat $$@ >&2; exit 1; }
+endef
+$(foreach a,$(PTXAS_ARCHS),$(eval $(call PTXAS,$(a))))
+
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
 	@tests/fuzz/run $(BUILD)/asan
@@ -213,5 +231,5 @@ help:
 	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
-	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
+	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps | ptxas   tests and timings"
 	@echo "make all | install | uninstall | clean | man | deps"

@@ -6,8 +6,10 @@
  * is run again with other items, rates and seeds. What a launcher takes by value (shapes, constants, pointers) is fixed by the capture.
  *
  * Pointers are to device memory unless it says "host". Tensors are NHWC without gaps between rows, f32 or bf16 (t), and start at multiples
- * of 16 bytes; any shape works, but where the channels (or the whole count) are a multiple of 16 bytes all memory accesses are 16 bytes
- * wide. Outputs may not overlap inputs except where it says "in place". NULL is allowed where it says so. Statistics, parameters and sums are f32 or f64.
+ * of 16 bytes; any shape works. Where the channels (or the whole count) are a multiple of 16 bytes, activations, sums, gates, norms, biases,
+ * clearing, pools, resizes, losses and the update access memory 16 bytes at a time (casts and dropout: four elements); what else there is takes single
+ * elements, neighbours by neighbouring threads. Outputs may not overlap inputs except where it says "in place". NULL is allowed where it
+ * says so. Statistics, parameters and sums are f32 or f64.
  *
  * Sums have one order, whatever the device: the same inputs give the same bytes. No float is ever added atomically. Launchers that need
  * memory in between take `scratch`, 16-byte aligned, of at least the bytes that the function of the same name with _scratch tells; its
@@ -158,8 +160,8 @@ size_t vq_cuda_ema_update_scratch(vq_cuda_book b);
 int vq_cuda_loss(vq_cuda_stream s, const vq_cuda_step *step, vq_cuda_grid g, int c, int power, int scale, const float *y, const float *target,
                  const float *weight, float *dy, double *scalar, void *scratch);
 size_t vq_cuda_loss_scratch(vq_cuda_grid g, int c);
-/* OPTIMIZE: *norm = the gradient's norm (NULL: not wanted), g clipped to o.clip, then adam, adamw or sgd; g becomes 0. One pass for the norm
- * (always made), one for the update. v is not looked at by sgd. */
+/* OPTIMIZE: *norm = the gradient's norm (NULL: not wanted), g clipped to o.clip, then adam, adamw or sgd; g becomes 0. A norm that is
+ * not finite changes nothing but *norm. One pass for the norm (always made), one for the update. v is not looked at by sgd. */
 int vq_cuda_optimize(vq_cuda_stream s, const vq_cuda_step *step, vq_optimizer o, size_t n, float *g, float *m, float *v, float *w, double *norm, void *scratch);
 size_t vq_cuda_optimize_scratch(size_t n);
 /* mean += (1-decay) (w - mean) */

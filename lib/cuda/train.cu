@@ -78,6 +78,8 @@ __global__ void __launch_bounds__(BLOCK) update(const vq_cuda_step *step, vq_opt
 	float rate = lr / step->c1, root = 1 / sqrtf(step->c2), keep = o.kind == VQ_ADAMW ? 1 - lr * o.weight_decay : 1.f;
 	float l2 = o.kind == VQ_ADAMW ? 0.f : o.weight_decay;
 	bool sgd = o.kind == VQ_SGD, first = step->first != 0;
+	if (!(all < INFINITY)) /* nothing changes */
+		return;
 	for (size_t i = (size_t)blockIdx.x * BLOCK + threadIdx.x; i < packs; i += (size_t)gridDim.x * BLOCK) {
 		pack<float, V> gs = get<float, V>(g + i * V), ms = get<float, V>(m + i * V), ws = get<float, V>(w + i * V), vs, none = {};
 		if (!sgd)
