@@ -20,7 +20,7 @@ compile() {
 @test "a kernel beyond its limits is named" {
     command -v c++filt >/dev/null || skip "no c++filt"
     said() {
-        printf 'ptxas info    : Function properties for _Z3mapif\n    0 bytes stack frame, %s bytes spill stores, %s bytes spill loads\nptxas info    : Used %s registers, used 1 barriers\n' "$@" >said.txt
+        printf 'ptxas info    : Function properties for _Z5otherif\n    0 bytes stack frame, %s bytes spill stores, %s bytes spill loads\nptxas info    : Used %s registers, used 1 barriers\n' "$@" >said.txt
     }
     said 0 0 20
     ok "$ROOT/tests/ptxas-limits" said.txt
@@ -28,11 +28,11 @@ compile() {
     said 0 0 200
     run_split "$ROOT/tests/ptxas-limits" said.txt
     [ "$status" = 1 ]
-    same "$out" "said.txt: map: 200 registers, the limit is 80"
+    same "$out" "said.txt: other: 200 registers, the limit is 64"
     said 0 4 20
     run_split "$ROOT/tests/ptxas-limits" said.txt
     [ "$status" = 1 ]
-    same "$out" "said.txt: map: 4 bytes of spills, the limit is 0"
+    same "$out" "said.txt: other: 4 bytes of spills, the limit is 0"
     : >said.txt
     run_split "$ROOT/tests/ptxas-limits" said.txt
     [ "$status" = 1 ]
