@@ -162,24 +162,6 @@ check-long: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
 	@VQ_LONG=1 tests/run $(BUILD)/check $(BUILD)/asan
 
-# PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
-PYTHON ?= python3
-check-oracle: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
-
-asan: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
-	@tests/run '' $(BUILD)/asan
-
-bench: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
-
-bench-steps: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
-	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
-
 # What the CUDA kernels take of a device, without one: registers and spills, for each of PTXAS_ARCHS that nvcc knows.
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 PTXAS_ARCHS ?= 75 80 90 100
@@ -197,6 +179,24 @@ $(BUILD)/ptxas/sm_$(1)-%.txt: lib/cuda/%.cu $(wildcard lib/cuda/*.h) lib/backend
 	$(NVCC) -std=c++17 -O3 -arch=sm_$(1) -cubin -Werror all-warnings -Xptxas -v -I. -o $$(@:.txt=.cubin) $$< 2> $$@ || { cat $$@ >&2; exit 1; }
 endef
 $(foreach a,$(PTXAS_ARCHS),$(eval $(call PTXAS,$(a))))
+
+# PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
+PYTHON ?= python3
+check-oracle: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
+
+asan: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
+	@tests/run '' $(BUILD)/asan
+
+bench: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
+
+bench-steps: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
+	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
 
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
@@ -229,7 +229,8 @@ clean:
 help:
 	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
 	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
+	@echo "make ptxas [PTXAS_ARCHS='75 90']   registers and spills of the CUDA kernels, held to limits"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
-	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps | ptxas   tests and timings"
+	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
 	@echo "make all | install | uninstall | clean | man | deps"
