@@ -333,6 +333,18 @@ static vq_status to_labels(vq_image_file *f, const vq_page *p, const vq_tensor *
 	size_t n = (size_t)(p->width * p->height), step = (size_t)p->samples;
 	VQ_TRY(vq_tensor_make(out, VQ_I32, 2, (int64_t[]){ p->height, p->width }));
 	int32_t *to = out->data;
+	if (t->dtype == VQ_U16 && step == 1) { /* as most are, and nothing in them can be wrong */
+		const uint16_t *from = t->data;
+		for (size_t i = 0; i < n; i++)
+			to[i] = from[i];
+		return VQ_OK;
+	}
+	if (t->dtype == VQ_U8) {
+		const uint8_t *from = t->data;
+		for (size_t i = 0; i < n; i++)
+			to[i] = from[i * step];
+		return VQ_OK;
+	}
 	for (size_t i = 0; i < n; i++) {
 		double v = vq_tensor_get(t, i * step);
 		if (!(v >= 0 && v <= INT32_MAX && v == floor(v))) {
