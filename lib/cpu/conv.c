@@ -143,6 +143,8 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
+		return cpu_head_prepare(p, &r, c);
 	VQ_TRY(cpu_wino_prepare(p, &r, c));
 	if (c->wino)
 		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(cpu_v(p, r.src)->c, cpu_v(p, r.dst)->c)));
@@ -213,10 +215,19 @@ static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	if (c->wino)
+	if (c->head) {
+		cpu_head_run(p, &r, c);
+		return VQ_OK;
+	}
+	if (c->wino) {
+		if (n->op == VQ_OP_DECONV) {
+			r.bias = n->in[2];
+			r.relu = n->act == VQ_FN_RELU; /* the builder gives no others */
+		}
 		cpu_wino_run(p, &r, c);
-	else
-		VQ_TRY(library_run(p, &r, c));
+		return VQ_OK;
+	}
+	VQ_TRY(library_run(p, &r, c));
 	if (n->op == VQ_OP_DECONV && (n->in[2] >= 0 || n->act != VQ_FN_NONE))
 		cpu_bias_act(p, n->out[0], cpu_at(p, n->in[2]), n->act);
 	return VQ_OK;
@@ -225,8 +236,12 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (c->head) {
+		cpu_head_weight_run(p, &r, c, cpu_at(p, n->out[1]));
+		return VQ_OK;
+	}
 	if (c->wino) {
-		bool fused = n->op == VQ_OP_CONV_WEIGHT; /* a transposed one's bias is on its other side */
+		bool fused = n->op == VQ_OP_CONV_WEIGHT && n->k == 3; /* a transposed one's bias is on its other side */
 		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);
 		if (n->out[1] >= 0 && !fused)
 			cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));

@@ -77,6 +77,7 @@ typedef struct {
 
 struct cpu_node {
 	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.bytes has its filters, extra zeros */
+	bool head;              /* lib/cpu/head.c does it */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
 	cpu_view w;
@@ -117,6 +118,11 @@ vq_status cpu_conv_prepare(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_weight_run(vq_plan *, const vq_node *, cpu_node *);
 void cpu_node_drop(cpu_node *);
+/* head.c */
+bool cpu_head_takes(const cpu_backend *b, const vq_value *src, const vq_value *dst, const cpu_conv *r);
+vq_status cpu_head_prepare(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_head_run(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_head_weight_run(vq_plan *, const cpu_conv *, cpu_node *, float *db /* or NULL */);
 /* wino.c */
 vq_status cpu_wino_prepare(vq_plan *, const cpu_conv *, cpu_node *); /* sets c->wino where it takes the convolution */
 void cpu_wino_run(vq_plan *, const cpu_conv *, cpu_node *);
