@@ -28,6 +28,8 @@ static size_t decimal(char *to, bool minus, uint64_t v, int point)
 	return at;
 }
 
+static const double power[] = { 1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+
 /* 15 digits where they are enough to cJSON's mind, else 17: what cJSON does. */
 static size_t by_printf(char to[32], double d)
 {
@@ -38,24 +40,47 @@ static size_t by_printf(char to[32], double d)
 	return (size_t)n;
 }
 
+/* a times 10^k to the nearest whole number; false when that cannot be told: so near to a half that the product's own rounding counts. */
+static bool scaled(double a, int k, uint64_t *v)
+{
+	long double t = (long double)a * power[k], whole = floorl(t), rest = t - whole;
+	*v = (uint64_t)whole + (rest > 0.5L);
+	return rest < 0.48L || rest > 0.52L;
+}
+
+/* The same for 1e-4 <= |d| < 1e9, where %g writes no exponent. */
+static size_t by_digits(char to[32], double d)
+{
+	double a = fabs(d);
+	int before = 0; /* digits before the decimal point; for 0.0123 it is -1 */
+	uint64_t v;
+	if (a >= 1)
+		while (a >= power[before])
+			before++;
+	else
+		for (double t = a * 10; t < 1; t *= 10)
+			before--;
+	if (before > -3 && scaled(a, 15 - before, &v)) {
+		double back = (double)v / power[15 - before], most = back > a ? back : a;
+		if (fabs(back - a) <= most * DBL_EPSILON)
+			return decimal(to, d < 0, v, 15 - before);
+		if (scaled(a, 17 - before, &v) && v >= 10000000000000000u && v < 100000000000000000u)
+			return decimal(to, d < 0, v, 17 - before);
+	}
+	return by_printf(to, d);
+}
+
 /* A number of up to 15 digits is the one that its nearest double prints as, so a few multiplications do for most. */
 static size_t number(char to[32], double d)
 {
-	static const double power[] = { 1, 10, 100, 1e3, 1e4, 1e5, 1e6 };
 	double a = fabs(d);
 	if (!isfinite(d))
 		return (size_t)snprintf(to, 32, "null");
 	if (d == 0)
 		return (size_t)(signbit(d) ? (memcpy(to, "-0", 2), 2) : (*to = '0', 1));
-	if (a >= 1e-4 && a < 1e9) /* where %g has no exponent */
-		for (int k = 0; k < (int)VQ_COUNT(power); k++) {
-			double v = nearbyint(a * power[k]);
-			if (v / power[k] == a && v < 1e15)
-				return decimal(to, d < 0, (uint64_t)v, k);
-		}
-	else if (a < 1e15 && a == floor(a))
+	if (a < 1e15 && a == floor(a))
 		return decimal(to, d < 0, (uint64_t)a, 0);
-	return by_printf(to, d);
+	return a >= 1e-4 && a < 1e9 ? by_digits(to, d) : by_printf(to, d);
 }
 
 static vq_status print_string(vq_buf *out, const char *s)
@@ -65,10 +90,10 @@ static vq_status print_string(vq_buf *out, const char *s)
 	char *to = out->data + out->len;
 	*to++ = '"';
 	for (const unsigned char *p = (const unsigned char *)s; n; p++, n--) {
-		const char *at = *p && *p < 128 ? strchr("\"\\\b\f\n\r\t", *p) : NULL;
-		if (*p >= ' ' && !at) {
+		const char *at;
+		if (*p >= ' ' && *p != '"' && *p != '\\') {
 			*to++ = (char)*p;
-		} else if (at) {
+		} else if ((at = strchr("\"\\\b\f\n\r\t", *p))) {
 			*to++ = '\\';
 			*to++ = "\"\\bfnrt"[at - "\"\\\b\f\n\r\t"];
 		} else {
