@@ -92,6 +92,17 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/li
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The CUDA kernels on the host (lib/cuda/emulate.h), for the tests that run them.
+CXX      ?= g++
+EMULATED := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(wildcard lib/cuda/*.cu))
+$(BUILD)/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ -std=c++17 -fno-strict-aliasing -fno-exceptions -fno-rtti $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) \
+	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -O1 -MMD -MP -c -o $@ $<
+$(BUILD)/unit/test_cuda_%: $(BUILD)/obj/tests/unit/test_cuda_%.o $(EMULATED) $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -100,12 +111,12 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 units: $(UNITS)
 bench-programs: $(BENCH)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/emulated -name '*.d' 2>/dev/null)
 .SECONDARY:
 
 # --- what a machine needs -----------------------------------------------------------------------------------------
 DEPS := libtiff-dev libpng-dev libzstd-dev libcjson-dev libopenblas-openmp-dev libdnnl-dev libhdf5-dev zlib1g-dev \
-        gnuplot-nox bats zstd unzip man-db
+        gnuplot-nox bats zstd unzip man-db g++
 .PHONY: deps
 deps:
 	@missing=$$(for p in $(DEPS); do case "$$(dpkg-query -W -f '$${Status}' $$p 2>/dev/null)" in *' installed') ;; *) \
