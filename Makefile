@@ -177,7 +177,7 @@ asan: deps
 
 bench: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" BENCH_JSON="$(BENCH_JSON)" tests/bench/run
 
 bench-steps: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
