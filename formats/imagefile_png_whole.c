@@ -8,6 +8,9 @@
 
 #ifdef VQ_LIBDEFLATE
 #include <libdeflate.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define WHOLE_BYTES ((uint64_t)64 << 20) /* larger files are read row by row */
 
@@ -110,41 +113,43 @@ static bool unfilter_##W(int filter, uint8_t *to, const uint8_t *from, const uin
 LEANING(1)
 LEANING(2)
 LEANING(3)
+LEANING(4)
 LEANING(6)
 LEANING(8)
 
-/* Up to four bytes of a pixel side by side in the lanes of a vector. */
-typedef int16_t lanes __attribute__((vector_size(8)));
-typedef uint8_t bytes4 __attribute__((vector_size(4)));
-
-static inline lanes widen(const uint8_t *p, size_t width)
+#ifdef __SSE2__
+/* The bytes of a pixel side by side, in 16 bits each. */
+static inline __m128i widen(const uint8_t *p, size_t width)
 {
-	bytes4 b = {0};
-	memcpy(&b, p, width);
-	return __builtin_convertvector(b, lanes);
+	int v = 0;
+	memcpy(&v, p, width);
+	return _mm_unpacklo_epi8(_mm_cvtsi32_si128(v), _mm_setzero_si128());
 }
 
-static inline lanes narrow(lanes v, uint8_t *to, size_t width)
-{
-	bytes4 b = __builtin_convertvector(v, bytes4);
-	memcpy(to, &b, width);
-	return __builtin_convertvector(b, lanes);
-}
+static inline __m128i magnitude(__m128i v) { return _mm_max_epi16(v, _mm_sub_epi16(_mm_setzero_si128(), v)); }
+static inline __m128i choose(__m128i which, __m128i yes, __m128i no) { return _mm_or_si128(_mm_and_si128(which, yes), _mm_andnot_si128(which, no)); }
 
-static inline lanes magnitude(lanes v) { return (v ^ (v >> 15)) - (v >> 15); }
-
-static inline void add_paeth_lanes(uint8_t *restrict to, const uint8_t *restrict from, const uint8_t *restrict up, size_t n, size_t width)
+static inline __attribute__((always_inline)) void add_paeth_lanes(uint8_t *restrict to, const uint8_t *restrict from, const uint8_t *restrict up, size_t n, size_t width)
 {
-	lanes a = {0}, c = {0};
+	__m128i a = _mm_setzero_si128(), c = a;
 	for (size_t i = 0; i < n; i += width) {
-		lanes b = widen(up + i, width), pa = b - c, pb = a - c, pc = magnitude(pa + pb);
+		__m128i b = widen(up + i, width), pa = _mm_sub_epi16(b, c), pb = _mm_sub_epi16(a, c), pc = magnitude(_mm_add_epi16(pa, pb));
 		pa = magnitude(pa);
 		pb = magnitude(pb);
-		lanes take_a = (pa <= pb) & (pa <= pc), take_b = ~take_a & (pb <= pc);
-		a = narrow(widen(from + i, width) + ((a & take_a) | (b & take_b) | (c & ~(take_a | take_b))), to + i, width);
+		__m128i least = _mm_min_epi16(pc, _mm_min_epi16(pa, pb));
+		__m128i guess = choose(_mm_cmpeq_epi16(least, pa), a, choose(_mm_cmpeq_epi16(least, pb), b, c));
+		a = _mm_add_epi8(widen(from + i, width), guess); /* the upper halves stay 0 */
+		int out = _mm_cvtsi128_si32(_mm_packus_epi16(a, a));
+		memcpy(to + i, &out, width);
 		c = b;
 	}
 }
+static void add_paeth_pairs(uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { add_paeth_lanes(to, from, up, n, 2); }
+static void add_paeth_fours(uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { add_paeth_lanes(to, from, up, n, 4); }
+#else
+#define add_paeth_pairs add_paeth_2
+#define add_paeth_fours add_paeth_4
+#endif
 
 /* Four bytes in a word, whose carries do not meet. */
 static void add_left_words(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
@@ -158,20 +163,18 @@ static void add_left_words(uint8_t *restrict to, const uint8_t *restrict from, s
 	}
 }
 
-LEANING(4)
-
 static bool unfilter_row(int width, int filter, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n)
 {
 	switch (width) {
 	case 1: return unfilter_1(filter, to, from, up, n);
 	case 2:
 		if (filter == 4)
-			return add_paeth_lanes(to, from, up, n, 2), true;
+			return add_paeth_pairs(to, from, up, n), true;
 		return unfilter_2(filter, to, from, up, n);
 	case 3: return unfilter_3(filter, to, from, up, n);
 	case 4:
 		if (filter == 4)
-			return add_paeth_lanes(to, from, up, n, 4), true;
+			return add_paeth_fours(to, from, up, n), true;
 		if (filter == 1)
 			return add_left_words(to, from, n), true;
 		return unfilter_4(filter, to, from, up, n);

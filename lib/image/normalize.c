@@ -230,11 +230,10 @@ vq_status vq_map_make(vq_map *m, vq_map_kind kind, double a, double b, bool clip
 /* The common map. Wider vectors where the CPU has them, but none with fused operations: the result is the same everywhere. */
 static inline __attribute__((always_inline)) size_t clip_body(double a, double b, const double *restrict x, size_t n, float *restrict y)
 {
-	double k = 2 / (b - a);
-	int64_t lost = 0;
+	double k = 2 / (b - a), lost = 0;
 	for (size_t i = 0; i < n; i++) {
 		double v = x[i] < a ? a : x[i] > b ? b : x[i];
-		lost += v != x[i];
+		lost += v != x[i] ? 1 : 0;
 		y[i] = (float)((v - a) * k - 1);
 	}
 	return (size_t)lost;
@@ -301,15 +300,21 @@ vq_status vq_map_plane(vq_map m, const vq_tensor *image, int64_t c, vq_window w,
 	if (out->dtype != VQ_F32 || out->ndim != image->ndim || memcmp(out->shape, image->shape, sizeof *out->shape * (size_t)out->ndim))
 		return vq_fail(VQ_EINVAL, "the result of a map is f32 and has its image's shape");
 	bool safe = vq_dtype_integer(image->dtype) && m.kind != VQ_MAP_SCORE && (m.clip || m.kind == VQ_MAP_NONE);
-	for (int64_t y = w.top; y < w.top + w.h; y++)
-		for (int64_t x = w.left; x < w.left + w.w; x += VQ_PIECE) {
-			size_t n = (size_t)VQ_MIN(VQ_PIECE, w.left + w.w - x), at = vq_plane_offset(image, c, y, x);
+	/* Whole rows of an image follow one another, and are one long row when nobody asks for a pixel's place. */
+	int64_t rows = w.h, length = w.w;
+	if (safe && w.w == image->shape[image->ndim - 1])
+		rows = 1, length = w.h * w.w;
+	for (int64_t y = w.top; y < w.top + rows; y++) {
+		size_t start = vq_plane_offset(image, c, y, w.left);
+		for (int64_t x = 0; x < length; x += VQ_PIECE) {
+			size_t n = (size_t)VQ_MIN(VQ_PIECE, length - x), at = start + (size_t)x;
 			float *o = (float *)out->data + at;
 			vq_plane_load(image, at, n, v);
 			total += map_piece(m, v, n, o);
 			if (!safe)
-				VQ_TRY(check_mapped(v, o, n, y, x, w));
+				VQ_TRY(check_mapped(v, o, n, y, w.left + x, w));
 		}
+	}
 	if (lost)
 		*lost = total;
 	return VQ_OK;
