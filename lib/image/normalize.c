@@ -1,6 +1,9 @@
 #include "lib/image/normalize.h"
 
 #include <float.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,10 +106,17 @@ double vq_percentile_of_ranks(uint64_t count, double p, double (*rank)(void *use
 	return t < .5 ? a + (b - a) * t : b - (b - a) * (1 - t); /* numpy's own order of operations */
 }
 
+/* Whole rows of an image follow one another, and are one long row when nobody asks for a pixel's place. */
+static vq_window joined(const vq_tensor *t, vq_window w)
+{
+	return w.w == t->shape[t->ndim - 1] ? (vq_window){ w.top, w.left, 1, w.h * w.w } : w;
+}
+
 /* The plane as a histogram of values min to max, `bins` long. */
 static void count_levels(const vq_tensor *t, int64_t c, vq_window w, int64_t min, uint32_t *bins)
 {
 	double v[VQ_PIECE];
+	w = joined(t, w);
 	for (int64_t y = w.top; y < w.top + w.h; y++) {
 		size_t at = vq_plane_offset(t, c, y, w.left), n = (size_t)w.w;
 		if (t->dtype == VQ_U8)
@@ -128,6 +138,7 @@ static void count_levels(const vq_tensor *t, int64_t c, vq_window w, int64_t min
 static struct range range_u16(const vq_tensor *t, int64_t c, vq_window w)
 {
 	uint16_t lo = UINT16_MAX, hi = 0;
+	w = joined(t, w);
 	for (int64_t y = w.top; y < w.top + w.h; y++) {
 		const uint16_t *p = (const uint16_t *)t->data + vq_plane_offset(t, c, y, w.left);
 		for (int64_t i = 0; i < w.w; i++) {
@@ -227,22 +238,33 @@ vq_status vq_map_make(vq_map *m, vq_map_kind kind, double a, double b, bool clip
 	return VQ_OK;
 }
 
-/* The common map. Wider vectors where the CPU has them, but none with fused operations: the result is the same everywhere. */
-static inline __attribute__((always_inline)) size_t clip_body(double a, double b, const double *restrict x, size_t n, float *restrict y)
+/* The common map; the return value counts the pixels that were clipped. No fused operations: the result is the same everywhere. */
+static size_t clip_plain(double a, double b, const double *restrict x, size_t n, float *restrict y)
 {
-	double k = 2 / (b - a), lost = 0;
+	double k = 2 / (b - a);
+	size_t lost = 0;
 	for (size_t i = 0; i < n; i++) {
 		double v = x[i] < a ? a : x[i] > b ? b : x[i];
-		lost += v != x[i] ? 1 : 0;
+		lost += v != x[i];
 		y[i] = (float)((v - a) * k - 1);
 	}
-	return (size_t)lost;
+	return lost;
 }
 
 #ifdef __x86_64__
 static __attribute__((target("avx"))) size_t clip_avx(double a, double b, const double *restrict x, size_t n, float *restrict y)
 {
-	return clip_body(a, b, x, n, y);
+	const __m256d low = _mm256_set1_pd(a), high = _mm256_set1_pd(b), k = _mm256_set1_pd(2 / (b - a)), one = _mm256_set1_pd(1);
+	__m256d lost = _mm256_setzero_pd();
+	double sum[4];
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4) {
+		__m256d from = _mm256_loadu_pd(x + i), v = _mm256_min_pd(_mm256_max_pd(from, low), high);
+		lost = _mm256_add_pd(lost, _mm256_and_pd(_mm256_cmp_pd(v, from, _CMP_NEQ_UQ), one));
+		_mm_storeu_ps(y + i, _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_mul_pd(_mm256_sub_pd(v, low), k), one)));
+	}
+	_mm256_storeu_pd(sum, lost);
+	return (size_t)(sum[0] + sum[1] + sum[2] + sum[3]) + clip_plain(a, b, x + i, n - i, y + i);
 }
 #endif
 
@@ -252,7 +274,7 @@ static size_t clip_piece(double a, double b, const double *restrict x, size_t n,
 	if (__builtin_cpu_supports("avx"))
 		return clip_avx(a, b, x, n, y);
 #endif
-	return clip_body(a, b, x, n, y);
+	return clip_plain(a, b, x, n, y);
 }
 
 /* y of one piece; the return value counts what cannot be restored. */
@@ -300,11 +322,9 @@ vq_status vq_map_plane(vq_map m, const vq_tensor *image, int64_t c, vq_window w,
 	if (out->dtype != VQ_F32 || out->ndim != image->ndim || memcmp(out->shape, image->shape, sizeof *out->shape * (size_t)out->ndim))
 		return vq_fail(VQ_EINVAL, "the result of a map is f32 and has its image's shape");
 	bool safe = vq_dtype_integer(image->dtype) && m.kind != VQ_MAP_SCORE && (m.clip || m.kind == VQ_MAP_NONE);
-	/* Whole rows of an image follow one another, and are one long row when nobody asks for a pixel's place. */
-	int64_t rows = w.h, length = w.w;
-	if (safe && w.w == image->shape[image->ndim - 1])
-		rows = 1, length = w.h * w.w;
-	for (int64_t y = w.top; y < w.top + rows; y++) {
+	const vq_window by = safe ? joined(image, w) : w;
+	const int64_t length = by.w;
+	for (int64_t y = w.top; y < w.top + by.h; y++) {
 		size_t start = vq_plane_offset(image, c, y, w.left);
 		for (int64_t x = 0; x < length; x += VQ_PIECE) {
 			size_t n = (size_t)VQ_MIN(VQ_PIECE, length - x), at = start + (size_t)x;
