@@ -26,12 +26,23 @@ void cudatest_end(void);
 /* How much is lost in type t. */
 static inline double cudatest_limit(vq_dtype t) { return t == VQ_BF16 ? 1e-2 : 1e-5; }
 
-/* A grid with its marks and counts; items is what the step brings. */
+/* A grid, and what the step brings. */
 typedef enum { CUDATEST_PACKED, CUDATEST_EMPTY /* no items */, CUDATEST_HOLLOW /* no valid position */, CUDATEST_ONE /* row */,
 	CUDATEST_LARGE, CUDATEST_LIST /* rows without places, the last ones unused */, CUDATEST_GRIDS } cudatest_kind;
 vq_cuda_step cudatest_step(cudatest_kind kind);
-vq_cuda_grid cudatest_grid(cudatest_kind kind);
+vq_cuda_grid cudatest_unmarked(cudatest_kind kind);
 size_t cudatest_rows(vq_cuda_grid g);
+
+/* With its marks and counts. Here, since only the tests of the kernels are linked with them. */
+static inline vq_cuda_grid cudatest_grid(cudatest_kind kind)
+{
+	vq_cuda_step s = cudatest_step(kind);
+	vq_cuda_grid g = cudatest_unmarked(kind);
+	vq_emulate_order(0);
+	if (vq_cuda_mark(NULL, &s, g))
+		g.n = 0;
+	return g;
+}
 
 void cudatest_order(unsigned order);                /* all memory as it was before the first order; scratch filled */
 const char *cudatest_agree(unsigned order);         /* NULL, or what differs from the first order */
