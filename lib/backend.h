@@ -53,7 +53,7 @@ typedef struct {
 
 typedef enum {
 	/* in -> out; w, b are parameters, - is absent (-1) */
-	VQ_OP_CONV,        /* x w b|- sum|- -> y          y = act(conv(x,w) + b) + ... : y = act(conv + b + sum); act none or relu */
+	VQ_OP_CONV,        /* x w b|- sum|- -> y          y = act(conv(x,w) + b + sum), act none or relu; y may be sum */
 	VQ_OP_CONV_DATA,   /* dy w -> dx                  also with the roles of a transposed convolution */
 	VQ_OP_CONV_WEIGHT, /* x dy -> dw db|-             adds to the flat gradient */
 	VQ_OP_DECONV,      /* x w b|- -> y                transposed convolution, act none or relu */
@@ -131,7 +131,7 @@ typedef struct { vq_optim_kind kind; float beta1, beta2, eps, weight_decay, mome
 
 typedef struct {
 	const vq_params *params;
-	const vq_params *frozen; /* the table of FROZEN values, or NULL; only sizes[0] and offsets count */
+	const vq_params *frozen; /* the table of FROZEN values, or NULL; names, sizes[0] and offsets count */
 	vq_value *v;
 	int nv, vcap;
 	vq_node *node;
@@ -193,7 +193,8 @@ struct vq_backend {
 	/* A host pointer to a value of the last run when the backend computes in host memory, else NULL (use plan_read). */
 	void *(*plan_host)(vq_plan *, int value);
 	/* Runs the phases again, looking at what each node takes from the host and the parameters (an activation may make 0 of NaN) and what it
-	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages: gradients and statistics are not what they were afterwards. */
+	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages:
+	 * gradients and statistics are not what they were afterwards. */
 	int (*plan_first_bad)(vq_plan *, vq_step *, unsigned phases);
 	/* Seconds a node since the plan was made (profile), NULL when not measured. */
 	const double *(*plan_seconds)(const vq_plan *);

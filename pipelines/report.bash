@@ -1,4 +1,4 @@
-# What pipelines/evaluate and pipelines/codecs share, and the report of the first. Sourced; the tools are on PATH.
+# The report of pipelines/evaluate, and what reads tables and figures for it. Read with `.`; the tools are on PATH.
 
 # For awk programs: header(LINE) sets col[NAME], row(LINE) sets f[1..], of a comma-separated table with quotes.
 csv_awk='
@@ -219,6 +219,29 @@ whose() {
     esac
 }
 
+# Whether each position of a cell has a code, or the cell one as a whole.
+in_grid() { [ "${D[model.stride]:-0}" -gt 0 ] 2>/dev/null; }
+
+# What a cell became, for a sentence.
+grid_words() {
+    if [ "$books" -gt 1 ]; then
+        echo "codes of $books kinds, numbers from lists of $(fixed 0 "$book_size") entries together"
+    elif in_grid; then
+        echo "a small grid of codes, numbers from a list of $(fixed 0 "$book_size")"
+    else
+        echo "a single code, a number from a list of $(fixed 0 "$book_size")"
+    fi
+}
+
+# Sets books, and of all of them together book_size, book_used and book_codes.
+count_codebooks() {
+    local i
+    books=${C[levels.#]} book_size=0 book_used=0 book_codes=0
+    for ((i = 0; i < books; i++)); do
+        book_size=$((book_size + ${C[levels.$i.size]})) book_used=$((book_used + ${C[levels.$i.used]})) book_codes=$((book_codes + ${C[levels.$i.codes]}))
+    done
+}
+
 report_short() {
     local dark light
     dark=$(calc "100 / 10 ^ (${M[psnr.mean]} / 20)")
@@ -226,14 +249,14 @@ report_short() {
     cat <<PAGE
 <h2>In short</h2>
 <p>The model was given $(thousands <<<"${M[n]}") $(whose).
-It replaced each by a small grid of codes, numbers from a list of ${C[levels.0.size]} that it had learned, and drew the cell again from $(skips && echo "the codes and from further, uncoded values" || echo "the codes alone").
+It replaced each by $(grid_words) that it had learned, and drew the cell again from $(skips && echo "the codes and from further, uncoded values" || echo "the codes alone").
 Of the picture that comes back, $(likeness "${M[psnr.mean]}") (mean PSNR $(fixed 1 "${M[psnr.mean]}") dB: a pixel is off by about $(fixed 1 "$dark") % of the way from black to white).
 As codes, a cell of average size takes about $(fixed 0 "$light") bytes, $(fixed 2 "${C[bits_per_pixel]}") bits a pixel.</p>
 <div class="tiles">
 <div class="tile"><b>$(fixed 1 "${M[psnr.mean]}") dB</b><span>PSNR, mean over cells; $(fixed 1 "${M[foreground.psnr.mean]:-}") dB inside the cell&rsquo;s outline</span></div>
 <div class="tile"><b>$(fixed 3 "${M[ssim.mean]}")</b><span>SSIM: likeness of local structure, 1 is perfect</span></div>
 <div class="tile"><b>$(fixed 2 "${C[bits_per_pixel]}")</b><span>bits a pixel, counted by the entropy of the codes</span></div>
-<div class="tile"><b>$(fixed 0 "$(calc "100 * ${C[levels.0.usage]}")") %</b><span>of the codes occur: $(fixed 0 "${C[levels.0.used]}") of $(fixed 0 "${C[levels.0.size]}")</span></div>
+<div class="tile"><b>$(fixed 0 "$(calc "100 * $book_used / $book_size")") %</b><span>of the codes occur: $(fixed 0 "$book_used") of $(fixed 0 "$book_size")</span></div>
 </div>
 PAGE
     case $part in
@@ -243,19 +266,25 @@ PAGE
     if skips; then
         echo "<p class=\"warn\">This model&rsquo;s decoder is also given values of the encoder that went through no codebook ($(fixed 1 "${C[skip_bits_per_pixel]}") bits a pixel). The pictures say little about what the codes hold.</p>"
     fi
-    if awk -v u="${C[levels.0.usage]}" -v n="${C[levels.0.codes]}" -v k="${C[levels.0.size]}" 'BEGIN { exit !(u < .5 && n >= 4 * k) }'; then
+    if [ $((2 * book_used)) -lt $book_size ] && [ "$book_codes" -ge $((4 * book_size)) ]; then
         echo '<p class="warn">More than half of the codes never occur in these cells: the model uses its codebook badly, or these cells are much alike.</p>'
     fi
     [ "${M[n]}" -ge 30 ] || echo "<p class=\"warn\">$(fixed 0 "${M[n]}") cells are few: take the means with care.</p>"
 }
 skips() { awk -v b="${C[skip_bits_per_pixel]:-0}" 'BEGIN { exit !(b > 0) }'; }
 
+# How many codes a cell has, and of which codebooks.
 codes_per_cell() {
-    if [ "${D[model.stride]:-0}" -gt 0 ] 2>/dev/null; then
-        echo "It has a code for every ${D[model.stride]} x ${D[model.stride]} pixels, about $(fixed 0 "$(calc "${C[levels.0.codes]} / ${C[n]}")") a cell."
+    if [ "$books" -gt 1 ]; then
+        echo "A cell has about $(fixed 0 "$(calc "$book_codes / ${C[n]}")") codes, from $books codebooks of $(fixed 0 "$book_size") codes together (a table above tells them apart)."
+        return
+    fi
+    if in_grid; then
+        echo "It has a code for every ${D[model.stride]} x ${D[model.stride]} pixels, about $(fixed 0 "$(calc "$book_codes / ${C[n]}")") a cell."
     else
         echo "It has one code for a whole cell."
     fi
+    echo "The codebook has $(fixed 0 "$book_size") codes, each standing for a list of ${C[levels.0.dim]} numbers."
 }
 
 report_done() {
@@ -283,7 +312,7 @@ report_done() {
 <div><dt>Cells</dt><dd>$(fixed 0 "${M[n]}") of $(fixed 0 "$((n_test + n_val + n_train))") in $(html "$DATA"); channels: $(html "$names"); $(fixed 0 "${M[pixels]}") pixels together, about $(fixed 0 "$(calc "${M[pixels]} / ${M[n]}")") each, the surroundings in the crop included.</dd></div>
 <div><dt>Brightness</dt><dd>$scaling</dd></div>
 <div><dt>Model</dt><dd>$(html "$MODEL"): a vector-quantised autoencoder with $(fixed 0 "${I[parameters]}") numbers (family &ldquo;$(html "${K[model]:-?}")&rdquo;).
-$(codes_per_cell) The codebook has $(fixed 0 "${C[levels.0.size]}") codes, each standing for a list of ${C[levels.0.dim]} numbers.
+$(codes_per_cell)
 $([ -z "${I[metadata.step]:-}" ] || echo "It was trained for $(fixed 0 "${I[metadata.step]}") steps.")</dd></div>
 <div><dt>Measuring</dt><dd>Original and reconstruction were compared pixel by pixel, on true pixels only (padding does not count), in each channel of each cell; a cell&rsquo;s figure is the mean of its channels, and the report gives means over cells.</dd></div>
 </dl>
@@ -382,6 +411,7 @@ PAGE
 report() {
     local title=${TITLE:-How well codes describe these cells}
     values R "$OUT/recon.vqt"
+    count_codebooks
     cat <<PAGE
 <!DOCTYPE html>
 <html lang="en">

@@ -90,6 +90,25 @@ round_trip() {
         -v c="$(json stats levels.2.entropy_bits)" 'BEGIN { print n * (a + b + 4 * c) / p }')" 1e-4
 }
 
+@test "codes of all codebooks are in the coded bytes" {
+    ok vq-codebook-stats --tables deep.vqt deep.vqt
+    local n
+    n=$(json .stdout levels.0.codes)
+    same "$(json .stdout coded.packed_bytes)" $((2 * ((4 * n + 7) / 8) + (4 * 4 * n + 7) / 8)) # 16, 16 and 10 codes: 4 bits each
+    awk -v b="$(json .stdout coded.bytes)" -v n="$n" 'BEGIN { exit !(b > 2 * 16 && b < 3 * n) }'
+    vq-encode -m deep/model.safetensors --only train cells.vqt >train.vqt
+    ok vq-codebook-stats --tables train.vqt deep.vqt
+    [ "$(json .stdout coded.bytes)" -gt 32 ]
+    # one code a cell beside quantized skips, and beside raw ones
+    improved --set latent=global --set skip=quantized --steps 2 -o one
+    vq-encode -m one/model.safetensors cells.vqt >one.vqt
+    ok vq-codebook-stats --tables one.vqt one.vqt
+    same "$(json .stdout levels.0.codes),$(json .stdout levels.#)" 16,3
+    same "$(json .stdout coded.packed_bytes)" $((8 + (4 * $(json .stdout levels.1.codes) + 7) / 8 + (4 * $(json .stdout levels.2.codes) + 7) / 8))
+    ok vq-decode -q -m one/model.safetensors --codes mean -o mean.vqt one.vqt
+    same "$(json <(vq-info --json mean.vqt) records)" 16
+}
+
 @test "figures and exports of several codebooks" {
     ok vq-plot usage --script deep.vqt
     for level in codes codes.1 codes.2; do has "$out" "'$level'.\": "; done

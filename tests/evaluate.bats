@@ -75,6 +75,16 @@ well_formed() {
     [ ! -e e/curves.svg ] || { echo "curves of another run"; return 1; }
 }
 
+@test "evaluate: several codebooks, all of them counted" {
+    needs_gnuplot
+    vq-train -q -o deep --steps 2 --set codebook_depth=2 --set num_embeddings=24 --set channels_per_level=8,8 --set embedding_dim=8 --set blocks=1 --split run/split.csv cells.vqt
+    MODEL=deep/model.safetensors DATA=cells.vqt OUT=e ok "$ROOT/pipelines/evaluate"
+    well_formed e/report.html
+    used=$(($(json e/codebook.json levels.0.used) + $(json e/codebook.json levels.1.used)))
+    has "$(cat page)" "of the codes occur: $used of 48</span>"
+    has "$(cat page)" "from 2 codebooks of 48 codes together"
+}
+
 @test "evaluate: what is missing is said" {
     export MODEL=run/model.safetensors DATA=cells.vqt OUT=e
     MODEL=none run_split "$ROOT/pipelines/evaluate"

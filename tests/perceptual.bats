@@ -107,6 +107,30 @@ without_time() { sed 's/"seconds":[^,]*,//' "$1"; }
     for key in train.perceptual train.loss grad_norm; do near "$(json run2/history.jsonl $key)" "$(json run6/history.jsonl $key)" 1e-5; done
 }
 
+@test "with quantized skips, residual codebooks, steps of several batches: made again or kept, the same" {
+    squeezenet
+    local all=("${squeeze[@]}" --set skip=quantized --set latent=grid --set embedding_dim=16 --set codebook_depth=2 --set accumulate=2 --set mixed_precision=off --threads 1 --steps 3)
+    ok improved "${all[@]}" -o kept
+    ok improved "${all[@]}" --set checkpoint_activations=true -o again
+    cmp <(without_time kept/history.jsonl) <(without_time again/history.jsonl)
+    same "$(json kept/history.jsonl val.levels.#)" 5
+    cmp <(vq-encode -m kept/model.safetensors cells.vqt | vq-export --npz -o -) <(vq-encode -m again/model.safetensors cells.vqt | vq-export --npz -o -)
+}
+
+@test "resumed with other weights: refused; with the same ones elsewhere in their file, not" {
+    squeezenet
+    cp "$W/squeezenet1_1_features.safetensors" w.safetensors
+    local args=("${squeeze[@]}" --set perceptual_file=w.safetensors --set skip=quantized --set codebook_depth=2 --steps 3)
+    ok improved "${args[@]}" -o run
+    same "$(vq-info --json run/last.ckpt | grep -c '"network"')" 1
+    chmod u+w w.safetensors
+    printf '\x01' | dd of=w.safetensors bs=1 seek=$(($(od -An -t u8 -N 8 w.safetensors) + 8)) conv=notrunc status=none
+    fails 1 improved "${args[@]}" --resume -o run
+    same "$err" "vq-train: run/last.ckpt: of a perceptual loss with other weights than those of perceptual_file and perceptual_heads"
+    { head -c 8 "$W/squeezenet1_1_features.safetensors" && tail -c +9 "$W/squeezenet1_1_features.safetensors"; } >w.safetensors
+    ok improved "${args[@]}" --resume -o run
+}
+
 @test "resumed, it ends as if it had not been stopped" {
     squeezenet
     local args=("${squeeze[@]}" --steps 14 --save-every 0.001)

@@ -150,6 +150,8 @@ run"
     left=$((40 - $(json <(vq-info --json x.vqt) records)))
     [ $left -gt 0 ]
     same "$err" "vq-decode: warning: codes.vqt: $left cells left out: no other has codes of the same shape"
+    ok vq-decode -m $M --codes shuffled --within field -o z.vqt codes.vqt # each is alone in its field
+    same "$err" "vq-decode: warning: codes.vqt: 40 cells left out: no other with the same field has codes of the same shape"
     fails 1 vq-decode -m $M --codes shuffled --within Metadata_Nothing -o y.vqt codes.vqt
     has "$err" "vq-decode: codes.vqt: record "
     has "$err" ": it has no Metadata_Nothing"

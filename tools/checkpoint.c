@@ -94,12 +94,20 @@ static void hash_text(vq_xxh64 *h, const char *key, const char *text)
 
 static const char *const hashed[] = { "config", "channels", "chain", "cells", "machine", "progress", "best" };
 
+/* network: NULL without a perceptual loss, and then it leaves no trace. */
+static void hash_start(vq_xxh64 *h, const char *network)
+{
+	vq_xxh64_init(h, 0);
+	if (network)
+		hash_text(h, "network", network);
+}
+
 static vq_status check_hash(const checkpoint *c)
 {
 	const char *was = vq_st_meta(c->st, "hash");
 	char now[17];
 	vq_xxh64 h;
-	vq_xxh64_init(&h, 0);
+	hash_start(&h, vq_st_meta(c->st, "network"));
 	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
 		hash_text(&h, hashed[i], vq_st_meta(c->st, hashed[i]));
 	for (int i = 0; i < vq_st_count(c->st); i++) {
@@ -119,7 +127,7 @@ static vq_status put_hash(cJSON *meta, const vq_st_item *item, int n)
 {
 	char text[17];
 	vq_xxh64 h;
-	vq_xxh64_init(&h, 0);
+	hash_start(&h, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(meta, "network")));
 	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
 		hash_text(&h, hashed[i], cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(meta, hashed[i])));
 	for (size_t size = 8; size; size /= 2)
@@ -175,6 +183,28 @@ vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now)
 		s = vq_fail(VQ_EINVAL, "%s: of another configuration: its%s", c->path, differ.data);
 	vq_buf_free(&differ);
 	return s;
+}
+
+/* Of the weights that are in use, whatever else their files hold. */
+static void network_hash(const vq_perceptual *p, char text[17])
+{
+	vq_xxh64 h;
+	vq_xxh64_init(&h, 0);
+	for (int i = 0; i < p->table.n; i++)
+		hash_text(&h, "tensor", p->table.p[i].name);
+	vq_xxh64_add(&h, p->values, sizeof *p->values * p->table.sizes[0]);
+	snprintf(text, 17, "%016llx", (unsigned long long)vq_xxh64_value(&h));
+}
+
+vq_status checkpoint_check_network(const checkpoint *c, const vq_perceptual *p)
+{
+	const char *was = vq_st_meta(c->st, "network");
+	char now[17];
+	if (!p->values)
+		return VQ_OK;
+	network_hash(p, now);
+	return was && !strcmp(was, now) ? VQ_OK : vq_fail(VQ_EINVAL, "%s: of a perceptual loss with other weights than those of %s", c->path,
+		*c->config.perceptual_heads ? "perceptual_file and perceptual_heads" : "perceptual_file");
 }
 
 static vq_status cells_hash(const train_run *r, char text[17])
@@ -340,7 +370,7 @@ static vq_status put_best(cJSON *meta, const train_run *r)
 static vq_status metadata(const train_run *r, const vq_backend *b, const vq_train_scalars *now, cJSON *meta)
 {
 	vq_buf config = {0}, progress = {0};
-	char cells[17], *machine = machine_json(b);
+	char cells[17], network[17], *machine = machine_json(b);
 	vq_status s = vq_config_json(&r->model.config, &config);
 	if (s == VQ_OK && (s = progress_json(now, &progress)) == VQ_OK && (s = cells_hash(r, cells)) == VQ_OK &&
 	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "2")) == VQ_OK &&
@@ -348,6 +378,10 @@ static vq_status metadata(const train_run *r, const vq_backend *b, const vq_trai
 	    (s = put_json(meta, "chain", r->model.chain)) == VQ_OK && (s = put_text(meta, "cells", cells)) == VQ_OK &&
 	    (s = put_text(meta, "machine", machine)) == VQ_OK && (s = put_text(meta, "progress", progress.data)) == VQ_OK && r->saved)
 		s = put_best(meta, r);
+	if (s == VQ_OK && r->network.values) {
+		network_hash(&r->network, network);
+		s = put_text(meta, "network", network);
+	}
 	vq_buf_free(&config);
 	vq_buf_free(&progress);
 	free(machine);

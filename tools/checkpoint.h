@@ -1,9 +1,10 @@
 /* checkpoint: RUN/last.ckpt, from which a training goes on as if it had never stopped.
  *
- * A safetensors file. Metadata strings: "format" ("vq-checkpoint"), "version" ("1"), "config" (resolved JSON), "channels", "chain" (as in a
- * model), "cells" (a hash of who they are, their pixels and their parts), "machine" (JSON: threads, isa), "progress" (JSON: the scalars of
- * lib/train/state.h), "best" (JSON: of the best model: step, cells, psnr, ssim, usage, front), "hash" (xxh64 of all else). Tensors: state, param, m, v, mean, order, wait,
- * codes, front, and best.state and best.param once there is a best model. */
+ * A safetensors file. Metadata strings: "format" ("vq-checkpoint"), "version" ("2"), "config" (resolved JSON), "channels", "chain" (as in a
+ * model), "cells" (a hash of who they are, their pixels and their parts), "network" (a hash of the perceptual loss's weights, where there are
+ * any), "machine" (JSON: threads, device, isa), "progress" (JSON: the scalars of lib/train/state.h), "best" (JSON: of the best model: step,
+ * cells, psnr, ssim, usage, front), "hash" (xxh64 of all else). Tensors: state, param, m, v, mean, order, wait, codes, front, and best.state
+ * and best.param once there is a best model. */
 #ifndef VQ_TOOLS_CHECKPOINT_H
 #define VQ_TOOLS_CHECKPOINT_H
 
@@ -24,6 +25,8 @@ void checkpoint_close(checkpoint *c); /* safe on an empty one */
 
 /* VQ_EINVAL: the keys that differ, with both values. */
 vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now);
+/* VQ_EINVAL: other weights than those it was trained with; an empty network is fine. */
+vq_status checkpoint_check_network(const checkpoint *c, const vq_perceptual *p);
 /* VQ_EINVAL: other channels or other cells than r's, which are read and divided. */
 vq_status checkpoint_check_cells(const checkpoint *c, const train_run *r);
 /* What differs in the machine and may change the last bits, as text, or NULL; caller frees. */

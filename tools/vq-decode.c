@@ -246,7 +246,8 @@ static void open_swap(decoder *d, const char *path)
 	if (swap_open(&d->swap, path, &d->model, (swap_kind)codes_of, within, vq_cli.seed) < 0)
 		vq_die(NULL);
 	if (swap_left_out(d->swap))
-		vq_warn("%s: %llu cells left out: no other has codes of the same shape", path, (unsigned long long)swap_left_out(d->swap));
+		vq_warn("%s: %llu cell%s left out: no other%s%s has codes of the same shape", path, (unsigned long long)swap_left_out(d->swap),
+			swap_left_out(d->swap) == 1 ? "" : "s", within ? " with the same " : "", within ? within : "");
 }
 
 int main(int argc, char **argv)

@@ -358,6 +358,8 @@ int main(int argc, char **argv)
 	vq_status s = resume ? resume_config(&from, dir, &r.model.config) : VQ_OK;
 	if (s == VQ_OK)
 		s = vq_perceptual_load(&r.network, &r.model.config);
+	if (s == VQ_OK && resume)
+		s = checkpoint_check_network(&from, &r.network);
 	if (s == VQ_OK)
 		s = find_stream(&r.model.config, operands.n ? operands.v[0] : NULL, &made, &stream);
 	if (s == VQ_OK)

@@ -196,4 +196,14 @@ vq_status cpu_features_run(vq_plan *, const vq_node *, cpu_node *);
 
 vq_status vq_cpu_open(vq_backend **b, int threads);
 
+/* Number i of a value's memory, which is f32 or bf16. */
+static inline float cpu_load(vq_dtype t, const void *p, size_t i) { return t == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i]; }
+static inline void cpu_store(vq_dtype t, void *p, size_t i, float v)
+{
+	if (t == VQ_BF16)
+		((uint16_t *)p)[i] = vq_f32_to_bf16(v);
+	else
+		((float *)p)[i] = v;
+}
+
 #endif

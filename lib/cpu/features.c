@@ -5,19 +5,6 @@
 
 #include "lib/cpu/cpu.h"
 
-static float load(const vq_value *v, const void *p, size_t i)
-{
-	return v->dtype == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-static void store(const vq_value *v, void *p, size_t i, float x)
-{
-	if (v->dtype == VQ_BF16)
-		((uint16_t *)p)[i] = vq_f32_to_bf16(x);
-	else
-		((float *)p)[i] = x;
-}
-
 typedef struct { const vq_node *n; const vq_value *from, *to; const void *x; void *y; const float *mul, *add; } colours;
 
 static void colours_piece(void *ctx, int t, size_t at, size_t n)
@@ -25,7 +12,7 @@ static void colours_piece(void *ctx, int t, size_t at, size_t n)
 	const colours *a = ctx;
 	for (size_t i = at; i < at + n; i++)
 		for (int c = 0; c < 3; c++)
-			store(a->to, a->y, 3 * i + (size_t)c, load(a->from, a->x, i * (size_t)a->from->c + (size_t)(a->n->k + a->n->s * c)) * a->mul[c] + a->add[c]);
+			cpu_store(a->to->dtype, a->y, 3 * i + (size_t)c, cpu_load(a->from->dtype, a->x, i * (size_t)a->from->c + (size_t)(a->n->k + a->n->s * c)) * a->mul[c] + a->add[c]);
 }
 
 static void colours_back(void *ctx, int t, size_t at, size_t n)
@@ -35,8 +22,8 @@ static void colours_back(void *ctx, int t, size_t at, size_t n)
 		for (int ch = 0; ch < a->to->c; ch++) {
 			float sum = 0;
 			for (int c = 0; c < 3; c++)
-				sum += ch == a->n->k + a->n->s * c ? load(a->from, a->x, 3 * i + (size_t)c) * a->mul[c] : 0;
-			store(a->to, a->y, i * (size_t)a->to->c + (size_t)ch, sum);
+				sum += ch == a->n->k + a->n->s * c ? cpu_load(a->from->dtype, a->x, 3 * i + (size_t)c) * a->mul[c] : 0;
+			cpu_store(a->to->dtype, a->y, i * (size_t)a->to->c + (size_t)ch, sum);
 		}
 }
 
@@ -106,7 +93,7 @@ static const float *position(const vq_value *v, const void *p, size_t at, float 
 	if (v->dtype == VQ_F32)
 		return (const float *)p + at;
 	for (size_t i = 0; i < (size_t)v->c; i++)
-		buf[i] = load(v, p, at + i);
+		buf[i] = cpu_load(v->dtype, p, at + i);
 	return buf;
 }
 
@@ -120,7 +107,7 @@ static double features_row(const features *a, size_t from, size_t to, float scal
 		float *df = !a->df ? NULL : a->v->dtype == VQ_F32 ? (float *)a->df + at : buf + 2 * c;
 		sum += a->n->k ? unit(c, f, t, a->w, scale, df) : plain(c, f, t, scale, df);
 		for (size_t i = 0; i < c && df && a->v->dtype != VQ_F32; i++)
-			store(a->v, a->df, at + i, df[i]);
+			cpu_store(a->v->dtype, a->df, at + i, df[i]);
 	}
 	return sum;
 }

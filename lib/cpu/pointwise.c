@@ -155,16 +155,6 @@ static void flatten(vq_plan *p, const vq_node *n, bool back)
 vq_status cpu_flatten_run(vq_plan *p, const vq_node *n, cpu_node *c) { flatten(p, n, false); return VQ_OK; }
 vq_status cpu_unflatten_run(vq_plan *p, const vq_node *n, cpu_node *c) { flatten(p, n, true); return VQ_OK; }
 
-static float load(vq_dtype t, const void *p, size_t i) { return t == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i]; }
-
-static void store(vq_dtype t, void *p, size_t i, float v)
-{
-	if (t == VQ_BF16)
-		((uint16_t *)p)[i] = vq_f32_to_bf16(v);
-	else
-		((float *)p)[i] = v;
-}
-
 vq_status cpu_gate_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	const vq_value *v = cpu_v(p, n->out[0]);
@@ -173,7 +163,7 @@ vq_status cpu_gate_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	void *y = cpu_at(p, n->out[0]);
 #pragma omp parallel for schedule(static) num_threads(p->b->b.threads)
 	for (size_t i = 0; i < cpu_count(v); i++)
-		store(v->dtype, y, i, load(v->dtype, x, i) + gamma * load(v->dtype, o, i));
+		cpu_store(v->dtype, y, i, cpu_load(v->dtype, x, i) + gamma * cpu_load(v->dtype, o, i));
 	return VQ_OK;
 }
 
@@ -189,10 +179,10 @@ vq_status cpu_gate_bwd_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		size_t from, to;
 		cpu_part(cpu_count(v), 1, s, CPU_SHARES, &from, &to);
 		for (size_t i = from; i < to; i++) {
-			float g = load(v->dtype, dy, i);
-			part[s] += (double)g * load(v->dtype, o, i);
+			float g = cpu_load(v->dtype, dy, i);
+			part[s] += (double)g * cpu_load(v->dtype, o, i);
 			if (dx)
-				store(v->dtype, dx, i, gamma * g);
+				cpu_store(v->dtype, dx, i, gamma * g);
 		}
 	}
 	for (int s = 0; s < CPU_SHARES; s++)
@@ -213,7 +203,7 @@ vq_status cpu_dropout_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		uint32_t counter[4] = { (uint32_t)i, (uint32_t)(i >> 32), (uint32_t)p->step->step, (uint32_t)(p->step->step >> 32) }, r[4];
 		vq_philox(counter, key, r);
 		for (size_t j = 0; j < 4 && i + j < count; j++)
-			store(v->dtype, y, i + j, r[j] <= keep ? load(v->dtype, x, i + j) / (1 - n->a) : 0);
+			cpu_store(v->dtype, y, i + j, r[j] <= keep ? cpu_load(v->dtype, x, i + j) / (1 - n->a) : 0);
 	}
 	return VQ_OK;
 }

@@ -4,19 +4,6 @@
 
 #include "lib/cpu/cpu.h"
 
-static float load(const vq_value *v, const void *p, size_t i)
-{
-	return v->dtype == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
-static void store(const vq_value *v, void *p, size_t i, float x)
-{
-	if (v->dtype == VQ_BF16)
-		((uint16_t *)p)[i] = vq_f32_to_bf16(x);
-	else
-		((float *)p)[i] = x;
-}
-
 static size_t index_of(const vq_value *v, int n, int y, int x) { return (((size_t)n * (size_t)v->h + (size_t)y) * (size_t)v->w + (size_t)x) * (size_t)v->c; }
 
 /* PyTorch's adaptive bins: from floor(i n / p) up to ceil((i+1) n / p). */
@@ -38,8 +25,8 @@ vq_status cpu_pool_run(vq_plan *p, const vq_node *n, cpu_node *c)
 				double s = 0;
 				for (int yy = y0; yy < y1; yy++)
 					for (int xx = x0; xx < x1; xx++)
-						s += load(xv, x, index_of(xv, r.n, r.y + yy, r.x + xx) + (size_t)ch);
-				store(yv, y, index_of(yv, i, b / n->k, b % n->k) + (size_t)ch, (float)(s / ((y1 - y0) * (x1 - x0))));
+						s += cpu_load(xv->dtype, x, index_of(xv, r.n, r.y + yy, r.x + xx) + (size_t)ch);
+				cpu_store(yv->dtype, y, index_of(yv, i, b / n->k, b % n->k) + (size_t)ch, (float)(s / ((y1 - y0) * (x1 - x0))));
 			}
 		}
 	}
@@ -62,7 +49,7 @@ vq_status cpu_pool_bwd_run(vq_plan *p, const vq_node *n, cpu_node *c)
 				for (int xx = x0; xx < x1; xx++)
 					for (int ch = 0; ch < xv->c; ch++) {
 						size_t at = index_of(xv, r.n, r.y + yy, r.x + xx) + (size_t)ch;
-						store(xv, dx, at, load(xv, dx, at) + part * load(gv, dy, index_of(gv, i, b / n->k, b % n->k) + (size_t)ch));
+						cpu_store(xv->dtype, dx, at, cpu_load(xv->dtype, dx, at) + part * cpu_load(gv->dtype, dy, index_of(gv, i, b / n->k, b % n->k) + (size_t)ch));
 					}
 		}
 	}

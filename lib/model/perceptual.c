@@ -1,5 +1,6 @@
 #include "lib/model/perceptual.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,17 @@ static void colours(vq_perceptual *p)
 	}
 }
 
+static vq_status check_finite(const vq_perceptual *p, const vq_weights *w, const vq_weights *heads)
+{
+	for (int i = 0; i < p->table.n; i++) {
+		const vq_param *q = &p->table.p[i];
+		for (size_t k = 0; k < q->count; k++)
+			if (!isfinite(p->values[q->offset + k]))
+				return vq_fail(VQ_EINVAL, "%s: tensor %s: value %zu is not finite", strncmp(q->name, "lin", 3) ? w->name : heads->name, q->name, k);
+	}
+	return VQ_OK;
+}
+
 static vq_status read_weights(loader *l, const vq_weights *heads)
 {
 	vq_perceptual *p = l->p;
@@ -202,7 +214,7 @@ static vq_status read_weights(loader *l, const vq_weights *heads)
 	for (int i = 0; i < l->used; i++)
 		if (l->layer[i].kind == VQ_NET_FIRE && vq_params_find(&p->table, named(name, i, "expand.weight")) >= 0)
 			VQ_TRY(read_expand(l, i));
-	return VQ_OK;
+	return check_finite(p, l->w, heads);
 }
 
 static vq_status declare_heads(loader *l, const vq_weights *heads)

@@ -37,7 +37,8 @@ typedef struct {
 	bool own_colours;       /* conv0 */
 } vq_perceptual;
 
-/* Zero *p first. heads: NULL for none. VQ_EINVAL: a tensor that is missing or has a wrong shape, or a layer beyond the last there is; named. */
+/* Zero *p first. heads: NULL for none. VQ_EINVAL: a tensor that is missing, has a wrong shape or a value that is
+ * not finite, or a layer beyond the last there is; named. */
 vq_status vq_perceptual_make(vq_perceptual *p, const vq_config *c, const vq_weights *weights, const vq_weights *heads);
 void vq_perceptual_free(vq_perceptual *p);
 /* The last layer that the configuration's network is compared at, as "features.28" or "relu3_3 (features.15)". */

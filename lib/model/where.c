@@ -3,15 +3,16 @@
 
 #include "lib/model/graph.h"
 
-/* "dec.3" of the first parameter, or gradient of one, that the node touches. */
+/* "dec.3" of the first parameter, or gradient of one, that the node touches; "features.3 of the perceptual network" of a frozen one. */
 static bool own_layer(const vq_graph *g, const vq_node *n, char *name, size_t size)
 {
 	for (int j = 0; j < VQ_NODE_IN + VQ_NODE_OUT; j++) {
 		int v = j < VQ_NODE_IN ? n->in[j] : n->out[j - VQ_NODE_IN];
-		if (v < 0 || (g->v[v].where != VQ_AT_PARAM && g->v[v].where != VQ_AT_GRAD))
+		bool frozen = v >= 0 && g->v[v].where == VQ_AT_FROZEN;
+		if (v < 0 || (g->v[v].where != VQ_AT_PARAM && g->v[v].where != VQ_AT_GRAD && !frozen))
 			continue;
-		const char *p = g->params->p[g->v[v].param].name, *dot = strrchr(p, '.');
-		snprintf(name, size, "%.*s", dot ? (int)(dot - p) : (int)strlen(p), p);
+		const char *p = (frozen ? g->frozen : g->params)->p[g->v[v].param].name, *dot = strrchr(p, '.');
+		snprintf(name, size, "%.*s%s", dot ? (int)(dot - p) : (int)strlen(p), p, frozen ? " of the perceptual network" : "");
 		return true;
 	}
 	return false;
@@ -22,7 +23,7 @@ void vq_graph_layer(const vq_graph *g, int node, char where[VQ_LAYER_MAX])
 	const vq_node *n = &g->node[node];
 	const char *op = vq_op_name(n->op);
 	bool back = n->phase == VQ_BACKWARD && !n->again;
-	char name[64];
+	char name[80];
 	if (own_layer(g, n, name, sizeof name)) {
 		snprintf(where, VQ_LAYER_MAX, "%s%s (%s)", back ? "the gradient of " : "", name, op);
 		return;

@@ -5,11 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/eval/metrics.h"
 #include "lib/model/graph.h"
 #include "lib/train/trainer_int.h"
-
-enum { SSIM_CELLS = 256 }; /* validation cells whose SSIM is taken; PSNR takes all */
 
 static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
 {
@@ -190,15 +187,6 @@ static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
 	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight, t->own);
 }
 
-static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
-{
-	for (int l = 0; l < t->info.levels; l++)
-		for (int i = 0; i < b->items; i++) {
-			vq_rect r = trainer_positions(t, b, l, i);
-			positions[l] += (double)r.h * r.w;
-		}
-}
-
 vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
 {
 	if (!t->info.packable)
@@ -219,249 +207,6 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 {
 	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step));
 	return t->b->plan_run(p->plan, step, phases);
-}
-
-/* Adds a batch's sums to the running losses. */
-static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_train_sums *l)
-{
-	l->recon += s->scalar[VQ_S_RECON];
-	for (int i = 0; i < t->info.levels; i++)
-		l->commit[i] += s->scalar[VQ_S_COMMIT + i];
-	l->perceptual += s->scalar[VQ_S_PERCEPTUAL];
-	l->pixels += b->pixels;
-	l->cells += (uint64_t)b->items;
-	count_positions(t, b, l->positions);
-}
-
-/* Whether some of the cell's own mask is under a code position of its, as trainer_prepare left the masks. */
-static bool on_foreground(const vq_trainer *t, const vq_batch *b, int level, int item, vq_rect r, int y, int x)
-{
-	int s = t->info.level[level].stride;
-	vq_rect e = b->place[item].extent; /* one code a cell: all of it */
-	if (s)
-		e = (vq_rect){ r.n, (r.y + y) * s, (r.x + x) * s, s, s };
-	for (int i = e.y; i < VQ_MIN(e.y + e.h, t->sheet.h); i++)
-		if (memchr(t->own + ((size_t)e.n * (size_t)t->sheet.h + (size_t)i) * (size_t)t->sheet.w + (size_t)e.x, 1, (size_t)VQ_MIN(e.w, t->sheet.w - e.x)))
-			return true;
-	return false;
-}
-
-/* front: the same of foreground positions alone. */
-static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front)
-{
-	for (int l = 0; l < t->info.levels; l++) {
-		const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[l]);
-		for (int i = 0; i < b->items && codes; i++) {
-			vq_rect r = trainer_positions(t, b, l, i);
-			for (int y = 0; y < r.h; y++)
-				for (int x = 0; x < r.w; x++) {
-					size_t code = t->code_at[l] + (size_t)codes[trainer_position(t, l, r, y, x)];
-					counts[code]++;
-					front[code] += on_foreground(t, b, l, i, r, y, x);
-				}
-		}
-	}
-}
-
-/* Returns the entropy, in nats. */
-static double usage_of_level(const uint64_t *counts, int n, double *total, double *used)
-{
-	double h = 0;
-	*total = *used = 0;
-	for (int i = 0; i < n; i++)
-		*total += (double)counts[i];
-	for (int i = 0; i < n; i++)
-		if (counts[i]) {
-			double q = (double)counts[i] / *total;
-			h -= q * log(q);
-			++*used;
-		}
-	return h;
-}
-
-static void usage_of(const vq_trainer *t, const uint64_t *counts, vq_losses *l)
-{
-	double all = 0, vectors = 0, nats = 0;
-	for (int i = 0; i < t->info.levels; i++) {
-		int n = t->info.level[i].size;
-		double total, used, h = usage_of_level(counts + t->code_at[i], n, &total, &used);
-		l->level[i].usage = used / n;
-		l->level[i].perplexity = total > 0 ? exp(h) : 0;
-		all += total;
-		vectors += used;
-		nats += total * h;
-	}
-	l->usage = vectors / (double)t->code_at[t->info.levels];
-	l->perplexity = t->info.levels == 1 ? l->level[0].perplexity : all > 0 ? exp(nats / all) : 0;
-}
-
-/* NaN where no mask told what foreground is. */
-static double front_usage(const uint64_t *front, size_t n)
-{
-	size_t used = 0;
-	for (size_t i = 0; i < n; i++)
-		used += front[i] > 0;
-	return used ? (double)used / (double)n : NAN;
-}
-
-static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
-{
-	l->recon = s->recon / ((double)s->pixels * t->info.channels);
-	l->commit = 0;
-	for (int i = 0; i < t->info.levels; i++) {
-		l->commit += l->level[i].commit = s->commit[i] / (s->positions[i] * t->info.level[i].dim);
-		l->level[i].positions = s->positions[i];
-	}
-	/* a codebook trained by gradient adds its own distance to z */
-	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
-	l->perceptual = s->cells ? s->perceptual / (double)s->cells : 0;
-	l->loss += t->c->use_perceptual_loss ? t->c->perceptual_loss_weight * l->perceptual : 0;
-	l->cells = s->cells;
-	l->pixels = s->pixels;
-}
-
-/* --- validation ---------------------------------------------------------------------------------------------------- */
-
-typedef struct { double psnr, ssim; int n, n_ssim; vq_score_work work; double *x, *y; size_t cap; } quality;
-
-static vq_status score_item(vq_trainer *t, const float *in, const float *out, vq_rect v, quality *q)
-{
-	size_t n = (size_t)v.h * (size_t)v.w, ch = (size_t)t->info.channels;
-	if (q->cap < n) {
-		free(q->x);
-		q->x = vq_malloc(2 * n * sizeof *q->x);
-		q->cap = q->x ? n : 0;
-		if (!q->x)
-			return VQ_ENOMEM;
-	}
-	q->y = q->x + q->cap;
-	for (size_t k = 0; k < ch; k++) {
-		double e = 0, whole, inside;
-		for (int y = 0; y < v.h; y++)
-			for (int x = 0; x < v.w; x++) {
-				size_t at = (((size_t)v.n * (size_t)t->sheet.h + (size_t)(v.y + y)) * (size_t)t->sheet.w + (size_t)(v.x + x)) * ch + k;
-				size_t i = (size_t)y * (size_t)v.w + (size_t)x;
-				q->x[i] = (double)in[at];
-				q->y[i] = t->o.clip ? fmin(fmax((double)out[at], -1), 1) : (double)out[at];
-				e += (q->x[i] - q->y[i]) * (q->x[i] - q->y[i]);
-			}
-		q->psnr += 10 * log10(4 / fmax(e / (double)n, VQ_MSE_FLOOR));
-		q->n++;
-		if (q->n_ssim < SSIM_CELLS && vq_ssim(&q->work, q->x, q->y, NULL, v.h, v.w, 2, &whole, &inside) == VQ_OK && isfinite(whole)) {
-			q->ssim += whole;
-			q->n_ssim++;
-		}
-	}
-	return VQ_OK;
-}
-
-static vq_status validate(vq_trainer *t, vq_losses *l)
-{
-	vq_sampler s;
-	vq_batch *b = t->batches;
-	quality q = {0};
-	vq_train_sums sum = {0};
-	size_t size = t->code_at[t->info.levels];
-	uint64_t *counts = vq_calloc(2 * size, sizeof *counts);
-	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
-	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .perceptual = NAN, .loss = NAN, .front = NAN };
-	if (st < 0) {
-		free(counts);
-		return st;
-	}
-	s.at = 0;
-	if (!t->info.packable) /* cells of one size together; the others come as they are */
-		st = trainer_order(t, &s);
-	while (st == VQ_OK && (s.at < s.n || s.waiting)) {
-		vq_step step = {0};
-		if ((st = trainer_draw(t, &s, 0, b)) < 0 ||
-		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step)) < 0)
-			break;
-		if (!trainer_finite(&step)) {
-			char what[64];
-			snprintf(what, sizeof what, "after step %lld: the validation loss", (long long)t->step);
-			st = trainer_trouble(t, &t->eval, b, 1, VQ_FORWARD, &step, what);
-			break;
-		}
-		add_losses(t, b, &step, &sum);
-		tally_codes(t, &t->eval, b, counts, counts + size);
-		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
-		for (int i = 0; i < b->items && st == VQ_OK; i++)
-			st = score_item(t, in, out, b->place[i].valid, &q);
-	}
-	if (st == VQ_OK && sum.cells) {
-		means(t, &sum, l);
-		l->psnr = q.psnr / q.n;
-		l->ssim = q.n_ssim ? q.ssim / q.n_ssim : NAN;
-		usage_of(t, counts, l);
-		l->front = front_usage(counts + size, size);
-	}
-	free(q.x);
-	vq_score_work_free(&q.work);
-	free(counts);
-	vq_sampler_free(&s);
-	return st;
-}
-
-/* Puts the averaged weights in place of the live ones, where there are any; *live: what mean_out puts back. */
-static vq_status mean_in(vq_trainer *t, float **live)
-{
-	size_t n = t->params.sizes[1];
-	*live = NULL;
-	if (t->c->weight_average <= 0 || !t->step)
-		return VQ_OK;
-	float *both = vq_malloc(2 * n * sizeof *both);
-	if (!both)
-		return VQ_ENOMEM;
-	vq_status s = t->b->store_read(t->store, VQ_BUF_PARAM, 0, n, both);
-	if (s == VQ_OK && (s = t->b->store_read(t->store, VQ_BUF_MEAN, 0, n, both + n)) == VQ_OK)
-		s = t->b->store_write(t->store, VQ_BUF_PARAM, 0, n, both + n);
-	if (s < 0)
-		free(both);
-	else
-		*live = both;
-	return s;
-}
-
-static vq_status mean_out(vq_trainer *t, float *live)
-{
-	vq_status s = live ? t->b->store_write(t->store, VQ_BUF_PARAM, 0, t->params.sizes[1], live) : VQ_OK;
-	free(live);
-	return s;
-}
-
-static vq_status validate_mean(vq_trainer *t, vq_losses *l)
-{
-	float *live;
-	VQ_TRY(mean_in(t, &live));
-	vq_status s = validate(t, l), back = mean_out(t, live);
-	return s < 0 ? s : back;
-}
-
-vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
-{
-	vq_cell c;
-	vq_step step = {0};
-	vq_batch *b = t->batches;
-	float *live;
-	VQ_TRY(t->o.calls.size(t->o.calls.ctx, cell, &c));
-	b->items = 1;
-	b->cell[0] = cell;
-	b->turn[0] = 0;
-	b->sheet = vq_alike_sheet(&t->alike, c.h, c.w);
-	b->sheet.canvases = 1;
-	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
-	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
-	VQ_TRY(mean_in(t, &live));
-	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step), back = mean_out(t, live);
-	VQ_TRY(s < 0 ? s : back);
-	const float *y = t->b->plan_host(t->eval.plan, t->eval.io.output);
-	size_t ch = (size_t)t->info.channels;
-	for (size_t k = 0; k < ch; k++)
-		for (size_t i = 0; i < (size_t)c.h; i++)
-			for (size_t j = 0; j < (size_t)c.w; j++)
-				*out++ = y[(i * (size_t)t->sheet.w + j) * ch + k];
-	return VQ_OK;
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
@@ -499,7 +244,7 @@ static vq_status one_step(vq_trainer *t)
 		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
 		pixels += (double)t->batches[parts].pixels;
 		cells += t->batches[parts].items;
-		count_positions(t, &t->batches[parts], positions);
+		trainer_count_positions(t, &t->batches[parts], positions);
 	}
 	step.scale[VQ_SCALE_PERCEPTUAL] = (float)(c->perceptual_loss_weight / cells);
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
@@ -515,8 +260,8 @@ static vq_status one_step(vq_trainer *t)
 		snprintf(what, sizeof what, "step %lld: the gradient's norm", (long long)t->step + 1);
 		if (!trainer_finite(&step))
 			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
-		add_losses(t, &t->batches[i], &step, e);
-		tally_codes(t, &t->train, &t->batches[i], t->counts, t->front);
+		trainer_add_losses(t, &t->batches[i], &step, e);
+		trainer_tally_codes(t, &t->train, &t->batches[i], t->counts, t->front);
 	}
 	t->pixels += (uint64_t)pixels;
 	e->norm += step.scalar[VQ_S_NORM];
@@ -534,8 +279,8 @@ static bool report_step(vq_trainer *t)
 {
 	vq_losses l = {0};
 	const vq_train_sums *e = &t->now.sum;
-	means(t, e, &l);
-	usage_of(t, t->counts, &l);
+	trainer_means(t, e, &l);
+	trainer_usage(t, t->counts, &l);
 	double s = vq_seconds() - t->now.began;
 	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
 	return t->o.calls.step && t->o.calls.step(t->o.calls.ctx, &p);
@@ -553,11 +298,11 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	const vq_train_sums *e = &t->now.sum;
 	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .done = fmin(t->fraction, 1), .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
 	double began = vq_seconds();
-	means(t, e, &r.train);
+	trainer_means(t, e, &r.train);
 	r.train.psnr = r.train.ssim = NAN;
-	usage_of(t, t->counts, &r.train);
-	r.train.front = front_usage(t->front, t->code_at[t->info.levels]);
-	VQ_TRY(validate_mean(t, &r.val));
+	trainer_usage(t, t->counts, &r.train);
+	r.train.front = trainer_front_usage(t->front, t->code_at[t->info.levels]);
+	VQ_TRY(trainer_validate(t, &r.val));
 	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
 	r.best = judged < t->best;
 	if (r.best) {

@@ -54,6 +54,17 @@ void trainer_measure(vq_trainer *t, const vq_graph *g); /* for vq_trainer_memory
 vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
 /* The same, and runs it. */
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
+/* losses.c: adds a batch's positions of each level; its sums to those of the epoch; its codes to the counts (front: of the positions alone
+ * that have some of the cell's own mask). Then the figures: usage and perplexity, usage by the foreground (NaN where no mask told what that
+ * is), and the means. */
+void trainer_count_positions(vq_trainer *t, const vq_batch *b, double *positions);
+void trainer_add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_train_sums *l);
+void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front);
+void trainer_usage(const vq_trainer *t, const uint64_t *counts, vq_losses *l);
+double trainer_front_usage(const uint64_t *front, size_t n);
+void trainer_means(vq_trainer *t, const vq_train_sums *s, vq_losses *l);
+/* validate.c: of all validation cells; psnr, ssim and the losses NaN where there are none. */
+vq_status trainer_validate(vq_trainer *t, vq_losses *l);
 /* trouble.c: whether all sums and norms of a step are finite; and the failure that says where one first was not, `what` before it ("step 3:
  * the loss"). The trainer is of no further use then. */
 bool trainer_finite(const vq_step *s);

@@ -188,8 +188,9 @@ TEST(distance_of_features)
 
 /* --- networks of made-up weights ----------------------------------------------------------------------------------- */
 
-/* Every tensor there may be, of the shapes of a small network: 4 + layer channels. `wrong`: a tensor whose shape is not what it should be. */
-typedef struct { vq_perceptual_net net; const char *wrong, *absent; int last; bool colours; } maker;
+/* Every tensor there may be, of the shapes of a small network: 4 + layer channels. `wrong`: a tensor whose shape is not what it should be;
+ * `infinite`: one whose second value is. */
+typedef struct { vq_perceptual_net net; const char *wrong, *absent; int last; bool colours; const char *infinite; } maker;
 
 static int width_of(int layer) { return layer < 0 ? 3 : 4 + layer % 3; }
 
@@ -250,6 +251,7 @@ static bool made_shape(void *ctx, const char *tensor, int *ndim, int64_t *s)
 
 static vq_status made_read(void *ctx, const char *tensor, int ndim, const int64_t *shape, float *to)
 {
+	const maker *m = ctx;
 	uint64_t h = 5381;
 	size_t n = 1, in = 1;
 	for (const char *c = tensor; *c; c++)
@@ -263,6 +265,8 @@ static vq_status made_read(void *ctx, const char *tensor, int ndim, const int64_
 		float x = (float)vq_rng_normal(&r);
 		to[i] = !strncmp(tensor, "lin", 3) ? fabsf(x) : ndim == 1 ? .1f * x + .1f : 1.5f * x / sqrtf((float)in);
 	}
+	if (m->infinite && !strcmp(m->infinite, tensor))
+		to[1] = INFINITY;
 	return VQ_OK;
 }
 
@@ -311,6 +315,10 @@ static void one_net(const net_case *c, vq_dtype t)
 	e.frozen = p.values;
 	CHECK_OK(engine_build(&e, -1));
 	CHECK(engine_gradient(&e, target) < 0 && !engine_node(&e, VQ_OP_CONV_WEIGHT));
+	char where[VQ_LAYER_MAX];
+	vq_graph_layer(&e.g, (int)(engine_node(&e, VQ_OP_CONV_DATA) - e.g.node), where);
+	CHECK_HAS(where, "the gradient of features.");
+	CHECK_HAS(where, " of the perceptual network (conv_data)");
 	e.step.scale[2] = .25f;
 	naive_open(&n, &e.g, &e.step);
 	naive_frozen(&n, p.values);
@@ -410,6 +418,12 @@ TEST(weights_that_do_not_fit)
 	m = (maker){ VQ_NET_SQUEEZENET, "features.4.expand3x3.weight", NULL, 36, false };
 	CHECK_FAILS(make(&p, &m, "", 1, false), VQ_EINVAL);
 	CHECK_STR(vq_message(), "net.safetensors: tensor features.4.expand3x3.weight is 5 x 3 x 3 x 3, not N x 2 x 3 x 3");
+	m = (maker){ VQ_NET_SQUEEZENET, .last = 36, .infinite = "features.3.squeeze.bias" };
+	CHECK_FAILS(make(&p, &m, "", 1, false), VQ_EINVAL);
+	CHECK_STR(vq_message(), "net.safetensors: tensor features.3.squeeze.bias: value 1 is not finite");
+	m.infinite = "lin0.model.1.weight";
+	CHECK_FAILS(make(&p, &m, "", 1, true), VQ_EINVAL);
+	CHECK_STR(vq_message(), "heads.safetensors: tensor lin0.model.1.weight: value 1 is not finite");
 	m.last = -1;
 	CHECK_FAILS(make(&p, &m, "1", 1, false), VQ_EINVAL);
 	CHECK_STR(vq_message(), "net.safetensors: it has no tensor features.0.weight");
