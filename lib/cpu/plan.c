@@ -344,27 +344,12 @@ static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
 	return VQ_OK;
 }
 
-/* What a node wrote is still in its place: no later node wrote another value there. */
-static bool still_there(const vq_plan *p, int node, int value)
-{
-	const vq_value *v = cpu_v(p, value);
-	for (int i = node + 1; i < p->g.nn && v->where != VQ_AT_GRAD && v->where != VQ_AT_PARAM; i++)
-		for (int j = 0; j < VQ_NODE_OUT; j++) {
-			int w = p->g.node[i].out[j];
-			if (w < 0 || w == value || cpu_v(p, w)->where == VQ_AT_GRAD || cpu_v(p, w)->where == VQ_AT_PARAM)
-				continue;
-			if (cpu_v(p, w)->offset < v->offset + v->bytes && v->offset < cpu_v(p, w)->offset + cpu_v(p, w)->bytes)
-				return false;
-		}
-	return true;
-}
-
 static int plan_first_bad(vq_plan *p)
 {
 	for (int i = 0; i < p->g.nn; i++)
 		for (int j = 0; j < VQ_NODE_OUT; j++) {
 			int v = p->g.node[i].out[j];
-			if (v < 0 || cpu_v(p, v)->dtype == VQ_I32 || !still_there(p, i, v))
+			if (v < 0 || cpu_v(p, v)->dtype == VQ_I32 || !vq_still_there(&p->g, i, v))
 				continue;
 			const vq_value *x = cpu_v(p, v);
 			for (size_t k = 0; k < cpu_count(x); k++) {

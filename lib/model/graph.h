@@ -73,6 +73,8 @@ void vq_build_update(vq_builder *b, int scalar /* for the gradient's norm */);
 /* Puts the updates last, assigns memory and returns the builder's status. */
 vq_status vq_build_finish(vq_builder *b);
 void vq_graph_free(vq_graph *g); /* leaves it zeroed; params stay */
+/* What a node wrote to a value is still in its place after a run: no later node wrote another value there. */
+bool vq_still_there(const vq_graph *g, int node, int value);
 vq_status vq_graph_copy(vq_graph *to, const vq_graph *from);
 
 #endif
