@@ -54,9 +54,10 @@ $(BUILD)/obj/%.o: %.c
 # The loops of lib/cpu/kernels.c, once an instruction set; which one runs is decided at run time.
 ifeq ($(shell uname -m),x86_64)
 KERNELS   := v3 v4
+WINO      := v3 v4 v5
 endif
-KERNEL_OBJ := $(addprefix $(BUILD)/obj/lib/cpu/kernels_,$(addsuffix .o,base $(KERNELS)))
-LIB_SRC    := $(filter-out lib/cpu/kernels.c,$(LIB_SRC))
+KERNEL_OBJ := $(addprefix $(BUILD)/obj/lib/cpu/kernels_,$(addsuffix .o,base $(KERNELS))) $(addprefix $(BUILD)/obj/lib/cpu/wino_,$(addsuffix .o,$(WINO)))
+LIB_SRC    := $(filter-out lib/cpu/kernels.c lib/cpu/wino_kernels.c,$(LIB_SRC))
 KERNEL_FLAGS := -fno-trapping-math -fno-signed-zeros -fassociative-math -O3
 $(BUILD)/obj/lib/cpu/kernels_base.o: lib/cpu/kernels.c
 	@mkdir -p $(@D)
@@ -67,6 +68,13 @@ $(BUILD)/obj/lib/cpu/kernels_v3.o: lib/cpu/kernels.c
 $(BUILD)/obj/lib/cpu/kernels_v4.o: lib/cpu/kernels.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) $(KERNEL_FLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -DVQ_KERNELS=vq_kernels_v4 -DVQ_KERNELS_NAME='"avx512"' -c -o $@ $<
+# The convolutions of lib/cpu/wino_kernels.c likewise; v5 has bf16.
+WINO_v3 := -march=x86-64-v3
+WINO_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+WINO_v5 := -march=x86-64-v4 -mprefer-vector-width=512 -mavx512bf16
+$(BUILD)/obj/lib/cpu/wino_v%.o: lib/cpu/wino_kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(WINO_v$*) -DWINO_LEVEL=v$* -c -o $@ $<
 
 # An archive, so that a filter links only what it uses.
 $(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC)) $(KERNEL_OBJ)
@@ -81,6 +89,17 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/li
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The CUDA kernels on the host (lib/cuda/emulate.h), for the tests that run them.
+CXX      ?= g++
+EMULATED := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(wildcard lib/cuda/*.cu))
+$(BUILD)/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ -std=c++17 -fno-strict-aliasing -fno-exceptions -fno-rtti $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) \
+	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -O1 -MMD -MP -c -o $@ $<
+$(BUILD)/unit/test_cuda_%: $(BUILD)/obj/tests/unit/test_cuda_%.o $(EMULATED) $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -89,12 +108,12 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 units: $(UNITS)
 bench-programs: $(BENCH)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/emulated -name '*.d' 2>/dev/null)
 .SECONDARY:
 
 # --- what a machine needs -----------------------------------------------------------------------------------------
 DEPS := libtiff-dev libpng-dev libzstd-dev libcjson-dev libopenblas-openmp-dev libdnnl-dev libhdf5-dev zlib1g-dev \
-        gnuplot-nox bats zstd unzip man-db
+        gnuplot-nox bats zstd unzip man-db g++
 .PHONY: deps
 deps:
 	@missing=$$(for p in $(DEPS); do case "$$(dpkg-query -W -f '$${Status}' $$p 2>/dev/null)" in *' installed') ;; *) \
@@ -112,8 +131,27 @@ demo: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(OUT)" CROP="$(CROP)" TRAIN="$(TRAIN)" CONFIG="$(CONFIG)" CELLS="$(CELLS)" pipelines/demo
 
+# MODEL=model.safetensors DATA=cells.vqt or load_data.csv: figures, pictures and OUT/report.html.
+.PHONY: evaluate
+evaluate: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" MODEL="$(MODEL)" DATA="$(DATA)" OUT="$(if $(filter file,$(origin OUT)),out/evaluation,$(OUT))" PART="$(PART)" GROUP="$(GROUP)" CROP="$(CROP)" TITLE="$(TITLE)" pipelines/evaluate
+
+# The cells that MODEL never saw, through its codes and through JPEG XL, JPEG 2000, WebP and PNG (installed when they are missing).
+.PHONY: codecs
+codecs: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" MODEL="$(MODEL)" DATA="$(DATA)" OUT="$(if $(filter file,$(origin OUT)),out/codecs,$(OUT))" SEPARATE="$(SEPARATE)" pipelines/codecs
+
+# The reference document's table, measured: TIME for each of its models.
+.PHONY: compare
+compare: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" LOAD_DATA="$(LOAD_DATA)" TIME="$(TIME)" OUT="$(if $(filter file,$(origin OUT)),out/compare,$(OUT))" \
+	    CROP="$(CROP)" TRAIN="$(TRAIN)" CELLS="$(CELLS)" VGG19="$(VGG19)" WITHIN="$(WITHIN)" MODELS="$(MODELS)" pipelines/compare
+
 # --- tests --------------------------------------------------------------------------------------------------------
-.PHONY: check check-long check-oracle asan fuzz bench
+.PHONY: check check-long check-oracle asan fuzz bench bench-steps
 check: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units $(BUILD)/asan/bin/vq-crop
@@ -127,8 +165,8 @@ check-long: deps
 # PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
 PYTHON ?= python3
 check-oracle: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" PYTHON="$(PYTHON)" tests/oracle/run
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
 
 asan: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
@@ -137,6 +175,10 @@ asan: deps
 bench: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
 	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
+
+bench-steps: deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
+	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
 
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
@@ -168,5 +210,8 @@ clean:
 
 help:
 	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
-	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench     tests and timings"
+	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
+	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
+	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
+	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
 	@echo "make all | install | uninstall | clean | man | deps"

@@ -124,7 +124,7 @@ vq_status vq_out_commit(vq_out *o)
 {
 	vq_status s = VQ_OK;
 	errno = 0;
-	bool bad = ferror(o->f) || fflush(o->f);
+	bool bad = fflush(o->f) || ferror(o->f); /* in this order: a flush that fails again says why */
 	int cause = errno;
 	if (o->f != stdout && fclose(o->f)) {
 		cause = cause ? cause : errno;
@@ -156,7 +156,11 @@ vq_status vq_out_write(const char *path, const void *data, size_t n)
 {
 	vq_out *o;
 	VQ_TRY(vq_out_open(&o, path, VQ_OUT_TEXT));
-	fwrite(data, 1, n, vq_out_file(o));
+	if (fwrite(data, 1, n, vq_out_file(o)) != n) {
+		vq_status s = vq_fail(VQ_EIO, "%s: %s", o->path, strerror(errno));
+		vq_out_abort(o);
+		return s;
+	}
 	return vq_out_commit(o);
 }
 

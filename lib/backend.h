@@ -86,7 +86,7 @@ typedef enum {
 	VQ_OP_CODEBOOK_BWD,/* z codebook codes dq|- -> dcodebook   gradient of |sg(z) - e|^2, and dq; for codebooks trained by gradient */
 	VQ_OP_EMA_SUM,     /* z codes -> counts sums      adds this run's assignments (valid positions) to the sums of the step */
 	VQ_OP_EMA_UPDATE,  /* counts sums n m codebook    once a step: decay, add, codebook = m / smoothed n; clears counts and sums */
-	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation) */
+	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation): what b left; b is a constant to the gradient */
 	VQ_OP_LOSS,        /* y target weight|- -> dy     scalar: sum of w |y-t|^p over valid pixels; dy = scale * d/dy */
 	VQ_OP_OPTIMIZE,    /*                             the whole flat buffer: clip by norm, then adam, adamw or sgd */
 	VQ_OPS
@@ -104,6 +104,7 @@ typedef struct {
 	vq_act act;
 	bool accumulate;
 	bool training;          /* NORM, DROPOUT: batch statistics, live dropout */
+	bool again;             /* a forward node that the backward pass repeats: NORM leaves the running statistics alone */
 	float a, b;             /* LOSS: a = power (1 or 2); QUANTIZE_BWD: a = beta; EMA_UPDATE: a = decay, b = epsilon; NORM: a = momentum,
 	                           b = epsilon; DROPOUT: a = probability; OPTIMIZE: see vq_optimizer */
 	int scalar;             /* index of the scalar it writes, or -1 */
@@ -114,7 +115,7 @@ typedef struct {
  * parent -2: item i fills canvas i. */
 typedef struct { int parent, k, s, p; bool transposed; int h, w; } vq_grid;
 
-enum { VQ_SCALARS = 32, VQ_SCALES = 8 };
+enum { VQ_SCALARS = 32, VQ_SCALES = 16 };
 
 typedef enum { VQ_SGD, VQ_ADAM, VQ_ADAMW } vq_optim_kind;
 typedef struct { vq_optim_kind kind; float beta1, beta2, eps, weight_decay, momentum, clip; } vq_optimizer;
@@ -132,6 +133,7 @@ typedef struct {
 	vq_dtype compute;       /* of activations */
 	vq_optimizer optimizer;
 	size_t arena_bytes;     /* after vq_build_finish */
+	size_t plain_bytes;     /* with activations made again: what it would be without; else 0 */
 } vq_graph;
 
 /* --- running ---------------------------------------------------------------------------------------------------- */
@@ -145,7 +147,8 @@ typedef struct {
 	uint64_t seed, step;    /* dropout; bias correction counts step + 1 updates */
 	float lr;
 	float scale[VQ_SCALES]; /* what a node's `scale` selects: loss weight over the number of values it is the mean of */
-	double scalar[VQ_SCALARS]; /* out: sums, by a node's `scalar`; OPTIMIZE puts the gradient norm before clipping */
+	double scalar[VQ_SCALARS]; /* out: sums, by a node's `scalar`; OPTIMIZE puts the gradient norm before clipping,
+	                              and changes nothing when that is not finite */
 } vq_step;
 
 typedef struct vq_store vq_store;
@@ -180,9 +183,9 @@ struct vq_backend {
 	 * read before the next one. Where the backend has memory of its own this is a copy, and the pointer may only be had again after a run.
 	 * NULL: no memory. */
 	void *(*plan_host)(vq_plan *, int value);
-	/* First node whose output holds a value that is not finite, after a run, among those whose memory nothing took since; -1 none.
-	 * For messages. */
-	int (*plan_first_bad)(vq_plan *);
+	/* Runs the phases again, looking at what each node takes from the host and the parameters (an activation may make 0 of NaN) and what it
+	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages: gradients and statistics are not what they were afterwards. */
+	int (*plan_first_bad)(vq_plan *, vq_step *, unsigned phases);
 	/* Seconds a node since the plan was made (profile), NULL when not measured. */
 	const double *(*plan_seconds)(const vq_plan *);
 	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */

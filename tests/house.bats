@@ -94,8 +94,8 @@ calls() {
     done
 }
 
-@test "all thirteen tools are built" {
-    for tool in normalize pad batch train encode decode metrics codebook-stats plot crop synth info export; do
+@test "all fourteen tools are built" {
+    for tool in normalize pad batch train encode decode metrics codebook-stats plot crop synth info export montage; do
         [ -x "$VQ_BUILD/bin/vq-$tool" ] || echo "vq-$tool"
     done | none "missing"
 }

@@ -123,3 +123,48 @@ run"
     run_split bash -c "set -o pipefail; vq-decode -m $M codes.vqt | head -c 1 >/dev/null"
     same "$status,$err" "1,vq-decode: standard output: Broken pipe"
 }
+
+@test "codes of other cells: each is used once, by another cell, and the pictures are worse" {
+    vq-synth -n 12 --min-size 24 --max-size 24 >same.vqt # one grid of codes for all
+    vq-encode -m $M same.vqt >c.vqt
+    ok vq-decode -m $M --codes shuffled -o other.vqt c.vqt
+    same "$out$err" ""
+    same "$(json <(vq-info --json other.vqt) records)" 12
+    vq-decode -m $M -o own.vqt c.vqt
+    vq-export --npz -o own.npz own.vqt && vq-export --npz -o other.npz other.vqt
+    mkdir a b && (cd a && unzip -q ../own.npz) && (cd b && unzip -q ../other.npz)
+    same "$(cd b && find . -name image.npy -exec md5sum {} + | cut -d ' ' -f 1 | sort)" "$(cd a && find . -name image.npy -exec md5sum {} + | cut -d ' ' -f 1 | sort)"
+    (cd a && find . -name image.npy) | while read -r f; do ! cmp -s "a/$f" "b/$f" || { echo "$f has its own codes"; exit 1; }; done
+    vq-normalize same.vqt >n.vqt
+    own=$(json <(vq-metrics --reference n.vqt own.vqt) psnr.mean)
+    lost=$(json <(vq-metrics --reference n.vqt other.vqt) psnr.mean)
+    awk -v a="$own" -v b="$lost" 'BEGIN { exit !(a > b) }'
+    # another seed, another exchange; the same seed, the same
+    vq-decode -m $M --codes shuffled --seed 3 c.vqt | npz s3.npz && vq-decode -m $M --codes shuffled --seed 3 --threads 1 c.vqt | npz again.npz
+    cmp s3.npz again.npz
+    run ! cmp s3.npz other.npz
+}
+
+@test "codes of other cells: those without a like are left out; a column keeps groups apart" {
+    ok vq-decode -m $M --codes shuffled -o x.vqt codes.vqt
+    left=$((40 - $(json <(vq-info --json x.vqt) records)))
+    [ $left -gt 0 ]
+    same "$err" "vq-decode: warning: codes.vqt: $left cells left out: no other has codes of the same shape"
+    fails 1 vq-decode -m $M --codes shuffled --within Metadata_Nothing -o y.vqt codes.vqt
+    has "$err" "vq-decode: codes.vqt: record "
+    has "$err" ": it has no Metadata_Nothing"
+    fails 1 bash -c "vq-decode -m $M --codes mean -o y.vqt <codes.vqt"
+    same "$err" "vq-decode: --codes needs a file: the codes are read twice"
+    fails 2 vq-decode -m $M --within field codes.vqt
+    same "$err" "vq-decode: --within belongs to --codes shuffled or mean"
+    [ ! -e y.vqt ]
+}
+
+@test "the mean code: every cell of a size looks alike" {
+    vq-synth -n 5 --min-size 24 --max-size 24 >same.vqt
+    vq-encode -m $M same.vqt >c.vqt
+    ok vq-decode -m $M --codes mean -o mean.vqt c.vqt
+    vq-export --npz -o m.npz mean.vqt && mkdir m && (cd m && unzip -q ../m.npz)
+    same "$(find m -name image.npy | wc -l)" 5
+    same "$(find m -name image.npy -exec md5sum {} + | cut -d ' ' -f 1 | sort -u | wc -l)" 1
+}

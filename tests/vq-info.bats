@@ -163,3 +163,26 @@ golden() { cp "$ROOT/tests/golden/$1" .; }
     same "$out" 1
     same "$(wc -l <err)" 1
 }
+
+@test "values, a line each, of streams, models and reports" {
+    golden v1-codes.vqt
+    ok vq-info --values v1-codes.vqt
+    same "$(head -n 7 .stdout)" $'file\tv1-codes.vqt\nkind\tcodes\nversion\t1.0\nrecords\t6\nchannels.0\tDNA\nchannels.1\tER\nchannels.#\t2'
+    has "$out" $'height.median\t4.5\n'
+    printf '{"a":{"b":[1,0.1,null,{"c":"x\\ty\\u00e9"}],"e":[],"t":true},"big":12345678901,"s":"two\\nlines"}' >r.json
+    ok vq-info --values r.json
+    same "$out" $'a.b.0\t1\na.b.1\t0.1\na.b.2\tnull\na.b.3.c\tx y\u00e9\na.b.#\t4\na.e.#\t0\na.t\ttrue\nbig\t12345678901\ns\ttwo lines'
+    ok vq-info --values r.json v1-codes.vqt
+    has "$out" $'0.a.b.0\t1\n'
+    has "$out" $'1.kind\tcodes\n'
+    ok vq-info --values --records v1-codes.vqt
+    has "$out" $'list.1.id\tcell#1\n'
+    printf '{"a":1' >bad.json
+    fails 1 vq-info --values bad.json
+    has "$err" "vq-info: bad.json: no JSON, from byte "
+    same "$out" ""
+    fails 1 vq-info --values none.json
+    same "$err" "vq-info: none.json: No such file or directory"
+    fails 2 vq-info --values --json v1-codes.vqt
+    fails 1 vq-info r.json
+}

@@ -241,3 +241,36 @@ chain() { vq-info --json "$1" >.info && json_flat .info | awk -F '\t' '/^chain\.
     cat cells.vqt | vq-normalize - --threads 2 | vq-info --json - >i.json
     same "$(json i.json records)" 60
 }
+
+@test "--like: each record as the one of the same id" {
+    vq-synth -n 5 --channels 2 --max-size 40 >cells.vqt
+    for how in --robust --minmax "--robust --no-clip" --zscore --none; do
+        vq-normalize $how cells.vqt | vq-pad --reflect >ref.vqt
+        ok vq-normalize --like ref.vqt -o a.vqt cells.vqt
+        same "$out$err" ""
+        vq-normalize $how cells.vqt | vq-export --npz -o want.npz
+        vq-export --npz -o a.npz a.vqt
+        cmp a.npz want.npz
+        same "$(json <(vq-metrics --reference ref.vqt a.vqt) mse.max)" 0
+    done
+    # other pixels take the limits of the reference, not their own
+    vq-normalize --none cells.vqt | vq-normalize --like ref.vqt >b.vqt
+    vq-export --npz -o b.npz b.vqt
+    cmp b.npz want.npz
+}
+
+@test "--like: what it refuses" {
+    vq-synth -n 2 >two.vqt
+    vq-synth -n 3 >three.vqt
+    vq-normalize two.vqt >ref.vqt
+    fails 1 vq-normalize --like ref.vqt -o x.vqt three.vqt
+    has "$err" "vq-normalize: three.vqt: record "
+    has "$err" ": ref.vqt has no record of this id"
+    fails 1 vq-normalize --like two.vqt -o x.vqt two.vqt
+    has "$err" ": it is not normalised"
+    fails 1 vq-normalize --like ref.vqt -o x.vqt ref.vqt
+    has "$err" "it is normalised already"
+    fails 2 vq-normalize --like ref.vqt --minmax two.vqt
+    same "$err" "vq-normalize: --like takes everything from its file: it goes alone"
+    [ ! -e x.vqt ]
+}

@@ -32,6 +32,9 @@ needs_gnuplot() { command -v gnuplot >/dev/null || skip "gnuplot is not installe
     png one.png
     same "$(head -c 5 two.pdf)" "%PDF-"
     has "$(cat two.svg)" "</svg>"
+    ok vq-plot curves --script a b
+    same "$(grep -c '^plot' .stdout)" 6 # five panels and the key
+    has "$out" "plot NaN with linespoints"
     for text in "a, val" "b, train" "PSNR (dB)" "learning rate" "codebook in use (fraction)" "reconstruction loss" epoch; do has "$(cat two.svg)" "$text"; done
     same "$(ls)" "a
 b
@@ -385,6 +388,57 @@ table() {
     has "$(cat m.svg)" "others"
     ok vq-plot map -o m.png codes.vqt
     png m.png
+}
+
+@test "map: thumbnails of cells where they do not cover each other" {
+    needs_gnuplot
+    trained
+    ok vq-plot map --group-by Metadata_Plate -o plain.png codes.vqt
+    ok vq-plot map --group-by Metadata_Plate --reference cells.vqt -o m.png codes.vqt
+    same "$out$err" ""
+    same "$(png m.png)" "$(png plain.png)"
+    ! cmp -s plain.png m.png
+    ok vq-plot map --group-by Metadata_Plate --reference raw.vqt -o raw.png codes.vqt
+    vq-batch cells.vqt >batches.vqt
+    ok vq-plot map --group-by Metadata_Plate --reference batches.vqt -o batches.png codes.vqt
+    cmp m.png batches.png
+    ok vq-plot map --reference cells.vqt --records 1 -o one.svg codes.vqt
+    has "$(cat one.svg)" "data:image/png;base64,"
+    ok vq-plot map --reference cells.vqt -o m.pdf codes.vqt
+    same "$(head -c 5 m.pdf)" "%PDF-"
+    vq-synth -n 2 --channels 2 --max-size 32 >few.vqt
+    fails 1 vq-plot map --reference few.vqt -o x.png codes.vqt
+    has "$err" "vq-plot: few.vqt: no record Simulated_"
+    fails 2 vq-plot map --records 3 -o x.png codes.vqt
+    same "$err" "vq-plot: map shows pictures of cells only with --reference REF"
+    fails 2 vq-plot map --reference cells.vqt --script codes.vqt
+    [ ! -e x.png ]
+}
+
+@test "atlas: with features the codes inside the cells come first" {
+    trained
+    M=run/model.safetensors
+    vq-encode -m $M cells.vqt >plain.vqt
+    ok vq-plot atlas -m $M --reference cells.vqt --codes 3 -o all.png plain.vqt
+    ok vq-plot atlas -m $M --reference cells.vqt --codes 3 -o inside.png codes.vqt
+    ! cmp -s all.png inside.png
+}
+
+@test "a full disk is one line, and no picture is left" {
+    needs_gnuplot
+    [ -e /dev/full ] || skip "no /dev/full"
+    history h.jsonl 4
+    fails 1 bash -c 'vq-plot curves --script h.jsonl >/dev/full'
+    mkdir small
+    mount -t tmpfs -o size=16k none small 2>/dev/null || skip "no rights to mount a small disk"
+    pair 12
+    run_split vq-plot curves -o small/x.png h.jsonl
+    same "$status" 1
+    has "$err" "No space left on device"
+    run_split vq-plot samples --reference ref.vqt -o small/y.png rec.vqt
+    left=$(ls -A small)
+    umount small
+    same "$status$left" 1
 }
 
 @test "map: many different numbers are a scale, and cells without one are grey" {

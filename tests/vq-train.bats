@@ -26,7 +26,7 @@ wait_for() { for _ in $(seq 200); do [ -s "$1" ] && return 0; sleep 0.05; done; 
 @test "a run and its files" {
     ok vq-train "${tiny[@]}" --steps 20 -o some/run cells.vqt
     same "$out" ""
-    [[ $err =~ ^"vq-train: some/run/model.safetensors: step "[0-9]+" of 20; 36 cells to train, 4 to choose, 0 kept; validation PSNR "[0-9.]+" dB, SSIM "-?[0-9.]+"; codebook usage "[0-9.]+"; "[0-9.]+" Mpx/s"$ ]]
+    [[ $err =~ ^"vq-train: some/run/model.safetensors: step "[0-9]+" of 20; 36 cells to train, 4 to choose, 0 kept; validation PSNR "[0-9.]+" dB, SSIM "-?[0-9.]+"; codebook usage "[0-9.]+" ("[0-9.]+" by foreground alone); "[0-9.]+" Mpx/s"$ ]]
     same "$(ls some/run)" "config.json
 history.jsonl
 last.ckpt
@@ -54,13 +54,14 @@ split.csv"
     tail -n 1 run/history.jsonl >last
     same "$(json last step)" 12
     same "$(json last epoch)" "$(wc -l <run/history.jsonl)"
-    for key in seconds pixels train.loss train.recon train.commit train.usage train.perplexity val.loss val.recon val.commit val.psnr val.ssim \
-        val.usage val.perplexity lr grad_norm revived; do
+    for key in seconds pixels train.loss train.recon train.commit train.usage train.foreground_usage train.perplexity val.loss val.recon val.commit val.psnr val.ssim \
+        val.usage val.foreground_usage val.perplexity lr grad_norm revived; do
         json last $key >/dev/null
     done
     same "$(json last '#')" 9
-    same "$(json last 'train.#')" 5
-    same "$(json last 'val.#')" 7
+    same "$(json last 'train.#')" 6
+    same "$(json last 'val.#')" 8
+    awk -v f="$(json last train.foreground_usage)" -v u="$(json last train.usage)" 'BEGIN { exit !(f > 0 && f <= u) }'
     # the loss is what its terms say: weights 1 and 0.25
     near "$(json last val.loss)" "$(awk "BEGIN { print $(json last val.recon) + 0.25 * $(json last val.commit) }")" 1e-6
     same "$(ls run/samples)" "$(printf 'epoch-%04d.png' "$(json last epoch)")"
@@ -243,6 +244,16 @@ split.csv"
     [ ! -e c ]
 }
 
+@test "--init takes PyTorch's own names, and says what it has no place for" {
+    vq-synth -n 3 --channels 2 --max-size 40 | vq-normalize | vq-pad >two.vqt
+    sized=(--set channels_per_level=4,6 --set head_channels=4 --set embedding_dim=5 --set num_embeddings=9 --set blocks=2 --threads 1 --steps 1 --set learning_rate=1e-9)
+    ok vq-train "${sized[@]}" -o t --init "$ROOT/tests/golden/parity-codes.safetensors" two.vqt
+    [[ $err =~ "vq-train: warning: $ROOT/tests/golden/parity-codes.safetensors: the model has no place for parity.after."[a-z0-9.]*" and others" ]]
+    # its own names are all used
+    ok vq-train "${sized[@]}" -o again --init t/model.safetensors two.vqt
+    [[ ! $err =~ warning ]]
+}
+
 @test "Metadata_Split decides; else whole groups are held out" {
     vq-synth -n 60 --channels 1 --fields f --field-size 192 --max-size 32
     vq-crop -q --load-data f/load_data.csv >declared.vqt
@@ -306,6 +317,36 @@ split.csv"
     fails 1 vq-train "${tiny[@]}" -o x --split <(cut -d , -f 1 s/split.csv | sed 's/$/,test/; 1s/.*/id,split/') cells.vqt
     same "$err" "vq-train: the split leaves no cell to train on (0 val, 40 test)"
     [ ! -e x ]
+}
+
+@test "checkpoint_activations: the same bytes in less memory, which -v states" {
+    ok vq-train -v "${tiny[@]}" --steps 4 -o plain cells.vqt
+    [[ $err =~ "vq-train: activations and gradients: "([0-9.]+)" MiB"$'\n' ]]
+    local mib=${BASH_REMATCH[1]}
+    ok vq-train -v "${tiny[@]}" --set checkpoint_activations=true --steps 4 -o again cells.vqt
+    [[ $err =~ "vq-train: activations and gradients: "([0-9.]+)" MiB; without checkpoint_activations $mib MiB ("([0-9]+)" % saved)" ]]
+    [ "${BASH_REMATCH[2]}" -ge 10 ]
+    near "$(awk "BEGIN { print 100 * (1 - ${BASH_REMATCH[1]} / $mib) }")" "${BASH_REMATCH[2]}" 5
+    same_tensors plain/model.safetensors again/model.safetensors
+    local small=(--set channels_per_level=[8,12] --set levels=2 --set hidden=[16] --set embedding_dim=12 --set num_embeddings=16 --set batch_size=8
+        --set use_perceptual_loss=false --set dropout=0.2 --steps 3 --threads 1 -q)
+    for c in improved original; do
+        ok vq-train -c "$ROOT/configs/$c.json" "${small[@]}" -o plain --force cells.vqt
+        ok vq-train -c "$ROOT/configs/$c.json" "${small[@]}" -o again --force --set checkpoint_activations=true cells.vqt
+        same_tensors plain/model.safetensors again/model.safetensors
+        ok vq-train --resume --threads 1 -q -o again cells.vqt
+    done
+}
+
+@test "a codebook that collapses: a warning, once, with the keys to change" {
+    local opts=("${tiny[@]}" --set num_embeddings=512 --set codebook_update=gradient --set codebook_start=normal --epochs 12)
+    ok vq-train "${opts[@]}" -o run cells.vqt
+    same "$(grep -c 'collapsed' .stderr)" 1
+    [[ $err =~ "vq-train: warning: epoch "([5-9]|1[0-2])": the codebook has collapsed: "[0-9]+" of 512 codes were used (usage 0.0"[0-9]+"), and usage was below 0.1 for 5 epochs: set codebook_update to ema" ]]
+    ok vq-train "${opts[@]}" -q -o run --force cells.vqt
+    same "$err" ""
+    ok vq-train "${tiny[@]}" --epochs 12 -o run --force cells.vqt
+    [[ $err != *collapsed* ]]
 }
 
 @test "content weighting" {

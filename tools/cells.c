@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/image/pad.h"
 #include "tools/normrec.h"
 
 static bool same_way(const vq_norm *a, const vq_norm *b)
@@ -71,13 +70,13 @@ void vq_cell_drop(vq_cell *c)
 	*c = (vq_cell){0};
 }
 
-vq_extent_rule vq_extent_of(const vq_model_info *info) { return (vq_extent_rule){ info->multiple, info->min, info->power_of_two, info->pad_zero }; }
+vq_extent_rule vq_extent_of(const vq_model_info *info) { return (vq_extent_rule){ info->multiple, info->min, info->power_of_two, (vq_pad_mode)info->pad_mode }; }
 
 static vq_status extent(const vq_tensor *t, vq_window w, vq_extent_rule rule, vq_tensor *out, vq_pad_plan *place)
 {
 	vq_tensor padded;
 	VQ_TRY(vq_pad_make_plan(place, w.h, w.w, rule.power_of_two ? 0 : rule.multiple, rule.min));
-	VQ_TRY(vq_pad_apply(t, w, place, rule.zero ? VQ_PAD_ZERO : VQ_PAD_REFLECT, &padded));
+	VQ_TRY(vq_pad_apply(t, w, place, rule.mode, &padded));
 	if (t->dtype == VQ_F32) {
 		*out = padded;
 		return VQ_OK;

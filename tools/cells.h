@@ -3,6 +3,7 @@
 #define VQ_TOOLS_CELLS_H
 
 #include "formats/sample.h"
+#include "lib/image/pad.h"
 #include "lib/train/trainer.h"
 
 /* Brings rec to the model's normalisation: a raw record is normalised so (in place, recorded in its metadata), one that was normalised
@@ -12,7 +13,7 @@ vq_status vq_cell_normalize(vqt_record *rec, const vq_norm *want);
 bool vq_norm_fixed(const vq_norm *n);
 int vq_norm_differs(const vq_norm *a, const vq_norm *b); /* the first channel with other a or b, or -1 */
 /* How a model wants a cell padded. */
-typedef struct { int multiple, min; bool power_of_two, zero; } vq_extent_rule;
+typedef struct { int multiple, min; bool power_of_two; vq_pad_mode mode; } vq_extent_rule;
 vq_extent_rule vq_extent_of(const vq_model_info *info);
 
 /* The extent of a normalised record: fresh memory in cell->pixels and cell->mask (NULL without a mask); release with vq_cell_drop.

@@ -10,7 +10,7 @@
 #include "formats/config.h"
 #include "lib/train/pack.h"
 
-enum { CHECKPOINT_VERSION = 1, TENSORS = VQ_STATE_BUFS + 5 };
+enum { CHECKPOINT_VERSION = 2, TENSORS = VQ_STATE_BUFS + 6 };
 
 /* --- numbers as JSON ------------------------------------------------------------------------------------------------ */
 
@@ -63,6 +63,12 @@ static vq_status progress_parse(const cJSON *o, vq_train_scalars *s)
 	return VQ_OK;
 }
 
+static vq_status put_text(cJSON *meta, const char *key, const char *text)
+{
+	cJSON *item = text ? cJSON_CreateString(text) : NULL;
+	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
+}
+
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
 static vq_status parse_config(checkpoint *c)
@@ -78,6 +84,56 @@ static vq_status parse_config(checkpoint *c)
 	return vq_config_parse(&c->config, config, c->path);
 }
 
+/* Of all the rest of the metadata and of every tensor: a flipped bit changes it. */
+static void hash_text(vq_xxh64 *h, const char *key, const char *text)
+{
+	vq_xxh64_add(h, key, strlen(key) + 1);
+	if (text)
+		vq_xxh64_add(h, text, strlen(text) + 1);
+}
+
+static const char *const hashed[] = { "config", "channels", "chain", "cells", "machine", "progress", "best" };
+
+static vq_status check_hash(const checkpoint *c)
+{
+	const char *was = vq_st_meta(c->st, "hash");
+	char now[17];
+	vq_xxh64 h;
+	vq_xxh64_init(&h, 0);
+	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
+		hash_text(&h, hashed[i], vq_st_meta(c->st, hashed[i]));
+	for (int i = 0; i < vq_st_count(c->st); i++) {
+		const vq_st_info *info = vq_st_at(c->st, i);
+		vq_tensor t;
+		VQ_TRY(vq_st_tensor(c->st, info->name, &t));
+		hash_text(&h, info->name, info->dtype);
+		vq_xxh64_add(&h, t.data, (size_t)info->count * vq_dtype_size(t.dtype));
+		vq_tensor_free(&t);
+	}
+	snprintf(now, sizeof now, "%016llx", (unsigned long long)vq_xxh64_value(&h));
+	return was && !strcmp(was, now) ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: it was changed or damaged: its checksum is wrong", c->path);
+}
+
+/* In the order in which vq_st_write puts them. */
+static vq_status put_hash(cJSON *meta, const vq_st_item *item, int n)
+{
+	char text[17];
+	vq_xxh64 h;
+	vq_xxh64_init(&h, 0);
+	for (size_t i = 0; i < VQ_COUNT(hashed); i++)
+		hash_text(&h, hashed[i], cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(meta, hashed[i])));
+	for (size_t size = 8; size; size /= 2)
+		for (int i = 0; i < n; i++) {
+			const vq_tensor *t = item[i].t;
+			if (vq_dtype_size(t->dtype) != size)
+				continue;
+			hash_text(&h, item[i].name, t->dtype == VQ_I64 ? "I64" : t->dtype == VQ_I32 ? "I32" : "F32");
+			vq_xxh64_add(&h, t->data, (size_t)t->shape[0] * size); /* all are rows */
+		}
+	snprintf(text, sizeof text, "%016llx", (unsigned long long)vq_xxh64_value(&h));
+	return put_text(meta, "hash", text);
+}
+
 vq_status checkpoint_open(checkpoint *c, const char *dir)
 {
 	*c = (checkpoint){0};
@@ -86,6 +142,8 @@ vq_status checkpoint_open(checkpoint *c, const char *dir)
 	vq_status s = access(c->path, F_OK) && errno == ENOENT ? vq_fail(VQ_EINVAL, "%s: there is no checkpoint to resume from", c->path) : VQ_OK;
 	if (s == VQ_OK && (s = vq_st_open(&c->st, c->path)) == VQ_OK)
 		s = parse_config(c);
+	if (s == VQ_OK)
+		s = check_hash(c);
 	if (s < 0)
 		checkpoint_close(c);
 	return s;
@@ -101,6 +159,7 @@ void checkpoint_close(checkpoint *c)
 vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now)
 {
 	vq_status s = VQ_OK;
+	vq_buf differ = {0};
 	for (const vq_config_key *k = vq_config_keys; k->name && s == VQ_OK; k++) {
 		if (k->type == VQ_KEY_GROUP)
 			continue;
@@ -108,10 +167,13 @@ vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now)
 		if (!was || !is)
 			s = VQ_ENOMEM;
 		else if (strcmp(was, is))
-			s = vq_fail(VQ_EINVAL, "%s: of another configuration: its %s is %s, not %s", c->path, k->name, was, is);
+			s = vq_buf_fmt(&differ, "%s %s is %s, not %s", differ.len ? "," : "", k->name, was, is);
 		free(was);
 		free(is);
 	}
+	if (s == VQ_OK && differ.len)
+		s = vq_fail(VQ_EINVAL, "%s: of another configuration: its%s", c->path, differ.data);
+	vq_buf_free(&differ);
 	return s;
 }
 
@@ -203,7 +265,9 @@ static vq_status read_state(const checkpoint *c, vq_train_state *st)
 	VQ_TRY(read_row(c, "wait", VQ_I32, VQ_PACK_MAX, st->wait, &n));
 	st->waiting = (uint32_t)n;
 	VQ_TRY(read_row(c, "codes", VQ_I64, (size_t)st->n_codes, st->codes, &n));
-	return n == (size_t)st->n_codes ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: tensor codes: it has %zu counts, not %d", c->path, n, st->n_codes);
+	if (n == (size_t)st->n_codes)
+		VQ_TRY(read_row(c, "front", VQ_I64, (size_t)st->n_codes, st->front, &n));
+	return n == (size_t)st->n_codes ? VQ_OK : vq_fail(VQ_EFORMAT, "%s: tensors codes and front: %zu counts, not %d", c->path, n, st->n_codes);
 }
 
 /* The best model as it was then, and what the summary says of it. */
@@ -212,11 +276,11 @@ static vq_status read_best(const checkpoint *c, train_run *r)
 	const char *text = vq_st_meta(c->st, "best");
 	if (!text)
 		return VQ_OK;
-	double step = 0, cells = 0, psnr = 0, ssim = 0, usage = 0;
+	double step = 0, cells = 0, psnr = 0, ssim = 0, usage = 0, front = 0;
 	cJSON *o = vq_json_parse(text, c->path);
 	vq_status s = o ? VQ_OK : VQ_EFORMAT;
 	if (s == VQ_OK && ((s = get_number(o, "step", &step)) < 0 || (s = get_number(o, "cells", &cells)) < 0 || (s = get_number(o, "psnr", &psnr)) < 0 ||
-	    (s = get_number(o, "ssim", &ssim)) < 0 || (s = get_number(o, "usage", &usage)) < 0))
+	    (s = get_number(o, "ssim", &ssim)) < 0 || (s = get_number(o, "usage", &usage)) < 0 || (s = get_number(o, "front", &front)) < 0))
 		vq_context(s, "%s", c->path);
 	cJSON_Delete(o);
 	VQ_TRY(s);
@@ -224,7 +288,7 @@ static vq_status read_best(const checkpoint *c, train_run *r)
 		return vq_fail(VQ_EFORMAT, "%s: the numbers of its best model are out of range", c->path);
 	VQ_TRY(read_floats(c, "best.state", r->model.params.sizes[0], r->model.state));
 	VQ_TRY(read_floats(c, "best.param", r->model.params.sizes[1], r->model.param));
-	r->best = (vq_epoch){ .step = (int64_t)step, .val = { .cells = (uint64_t)cells, .psnr = psnr, .ssim = isfinite(ssim) ? ssim : NAN }, .train = { .usage = usage } };
+	r->best = (vq_epoch){ .step = (int64_t)step, .val = { .cells = (uint64_t)cells, .psnr = psnr, .ssim = isfinite(ssim) ? ssim : NAN }, .train = { .usage = usage, .front = isfinite(front) ? front : NAN } };
 	r->model.step = (int64_t)step;
 	r->saved = true;
 	return VQ_OK;
@@ -252,12 +316,6 @@ vq_status checkpoint_restore(const checkpoint *c, train_run *r, vq_trainer *t)
 
 /* --- writing -------------------------------------------------------------------------------------------------------- */
 
-static vq_status put_text(cJSON *meta, const char *key, const char *text)
-{
-	cJSON *item = text ? cJSON_CreateString(text) : NULL;
-	return item ? vq_json_set(meta, key, item) : vq_fail(VQ_ENOMEM, "out of memory");
-}
-
 static vq_status put_json(cJSON *meta, const char *key, const cJSON *value)
 {
 	char *text = cJSON_PrintUnformatted(value);
@@ -273,7 +331,7 @@ static vq_status put_best(cJSON *meta, const train_run *r)
 	vq_status s = vq_buf_str(&b, "{");
 	if (s == VQ_OK && (s = add_real(&b, "step", (double)e->step)) == VQ_OK && (s = add_real(&b, "cells", (double)e->val.cells)) == VQ_OK &&
 	    (s = add_real(&b, "psnr", e->val.psnr)) == VQ_OK && (s = add_real(&b, "ssim", e->val.ssim)) == VQ_OK &&
-	    (s = add_real(&b, "usage", e->train.usage)) == VQ_OK && (s = vq_buf_str(&b, "}")) == VQ_OK)
+	    (s = add_real(&b, "usage", e->train.usage)) == VQ_OK && (s = add_real(&b, "front", e->train.front)) == VQ_OK && (s = vq_buf_str(&b, "}")) == VQ_OK)
 		s = put_text(meta, "best", b.data);
 	vq_buf_free(&b);
 	return s;
@@ -285,7 +343,7 @@ static vq_status metadata(const train_run *r, const vq_backend *b, const vq_trai
 	char cells[17], *machine = machine_json(b);
 	vq_status s = vq_config_json(&r->model.config, &config);
 	if (s == VQ_OK && (s = progress_json(now, &progress)) == VQ_OK && (s = cells_hash(r, cells)) == VQ_OK &&
-	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "1")) == VQ_OK &&
+	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "2")) == VQ_OK &&
 	    (s = put_text(meta, "config", config.data)) == VQ_OK && (s = put_json(meta, "channels", r->model.names)) == VQ_OK &&
 	    (s = put_json(meta, "chain", r->model.chain)) == VQ_OK && (s = put_text(meta, "cells", cells)) == VQ_OK &&
 	    (s = put_text(meta, "machine", machine)) == VQ_OK && (s = put_text(meta, "progress", progress.data)) == VQ_OK && r->saved)
@@ -317,6 +375,7 @@ vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *
 	add(item, tensor, &n, "order", VQ_I32, st->cells, st->order);
 	add(item, tensor, &n, "wait", VQ_I32, st->waiting, st->wait);
 	add(item, tensor, &n, "codes", VQ_I64, (size_t)st->n_codes, st->codes);
+	add(item, tensor, &n, "front", VQ_I64, (size_t)st->n_codes, st->front);
 	if (r->saved) {
 		add(item, tensor, &n, "best.state", VQ_F32, r->model.params.sizes[0], r->model.state);
 		add(item, tensor, &n, "best.param", VQ_F32, r->model.params.sizes[1], r->model.param);
@@ -324,6 +383,8 @@ vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *
 	char *path = vq_format("%s/last.ckpt", r->dir);
 	cJSON *meta = cJSON_CreateObject();
 	vq_status s = path && meta ? metadata(r, b, &st->s, meta) : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = put_hash(meta, item, n);
 	if (s == VQ_OK)
 		s = vq_st_write(path, item, n, meta);
 	cJSON_Delete(meta);

@@ -2,8 +2,8 @@
  *
  * A safetensors file. Metadata strings: "format" ("vq-checkpoint"), "version" ("1"), "config" (resolved JSON), "channels", "chain" (as in a
  * model), "cells" (a hash of who they are, their pixels and their parts), "machine" (JSON: threads, isa), "progress" (JSON: the scalars of
- * lib/train/state.h), "best" (JSON: of the best model: step, cells, psnr, ssim, usage). Tensors: state, param, m, v, mean, order, wait,
- * codes, and best.state and best.param once there is a best model. */
+ * lib/train/state.h), "best" (JSON: of the best model: step, cells, psnr, ssim, usage, front), "hash" (xxh64 of all else). Tensors: state, param, m, v, mean, order, wait,
+ * codes, front, and best.state and best.param once there is a best model. */
 #ifndef VQ_TOOLS_CHECKPOINT_H
 #define VQ_TOOLS_CHECKPOINT_H
 
@@ -17,11 +17,12 @@ typedef struct {
 	vq_config config;
 } checkpoint;
 
-/* Opens RUN/last.ckpt. It not being there, another version, and a file that is no checkpoint or is cut off are named. */
+/* Opens RUN/last.ckpt. It not being there, another version, and a file that is no checkpoint, is cut off or damaged
+ * are named. */
 vq_status checkpoint_open(checkpoint *c, const char *dir);
 void checkpoint_close(checkpoint *c); /* safe on an empty one */
 
-/* VQ_EINVAL: the first key that differs, with both values. */
+/* VQ_EINVAL: the keys that differ, with both values. */
 vq_status checkpoint_check_config(const checkpoint *c, const vq_config *now);
 /* VQ_EINVAL: other channels or other cells than r's, which are read and divided. */
 vq_status checkpoint_check_cells(const checkpoint *c, const train_run *r);

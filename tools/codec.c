@@ -101,9 +101,6 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 	return VQ_OK;
 }
 
-/* Code positions along a side. */
-static int positions(int side, int stride) { return stride ? side / stride : 1; }
-
 /* A feature map on the plan's canvas to [C,h,w] of the extent, or back. */
 static void copy_map(float *canvas, int row, float *map, int channels, int h, int w, bool back)
 {
@@ -147,7 +144,8 @@ void cell_codes_free(cell_codes *c)
 		free(c->skip[l]);
 	free(c->mean);
 	free(c->std);
-	free(c->histogram);
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+		free(c->histogram[l]);
 	*c = (cell_codes){0};
 }
 
@@ -163,29 +161,42 @@ bool codec_own(const vq_cell *c, int stride, int y, int x)
 	return false;
 }
 
+/* How often each code of a level occurs over the cell's own positions. */
+static vq_status count_codes(const vq_code_level *level, const vq_cell *cell, const int32_t *codes, int32_t **histogram)
+{
+	int h = codec_positions(cell->h, level->stride), w = codec_positions(cell->w, level->stride);
+	if (!(*histogram = vq_calloc((size_t)level->size, sizeof **histogram)))
+		return VQ_ENOMEM;
+	for (int y = 0; y < h; y++)
+		for (int x = 0; x < w; x++)
+			if (codec_own(cell, level->stride, y, x))
+				(*histogram)[codes[y * w + x]]++;
+	return VQ_OK;
+}
+
 /* Mean and deviation of the latent, and how often each code occurs, over the cell's own positions. */
 static vq_status describe(const codec *c, const slot *s, const worker *w, const vq_cell *cell, cell_codes *o)
 {
+	for (int l = 0; l < c->m->info.levels; l++)
+		VQ_TRY(count_codes(&c->m->info.level[l], cell, o->codes[l], &o->histogram[l]));
 	int d = c->m->info.level[0].dim, stride = c->m->info.stride;
 	const float *z = w->b->plan_host(s->plan, s->io.z[0]);
 	double *sum = vq_calloc(2 * (size_t)d, sizeof *sum), n = 0;
 	o->mean = vq_calloc((size_t)d, sizeof *o->mean);
 	o->std = vq_calloc((size_t)d, sizeof *o->std);
-	o->histogram = vq_calloc((size_t)c->m->info.level[0].size, sizeof *o->histogram);
-	if (!sum || !o->mean || !o->std || !o->histogram) {
+	if (!sum || !o->mean || !o->std) {
 		free(sum);
 		return VQ_ENOMEM;
 	}
-	for (int y = 0; y < o->h; y++)
-		for (int x = 0; x < o->w; x++) {
+	for (int y = 0; y < codec_positions(cell->h, stride); y++)
+		for (int x = 0; x < codec_positions(cell->w, stride); x++) {
 			if (!codec_own(cell, stride, y, x))
 				continue;
-			const float *v = z + ((size_t)y * (size_t)positions(s->w, stride) + (size_t)x) * (size_t)d;
+			const float *v = z + ((size_t)y * (size_t)codec_positions(s->w, stride) + (size_t)x) * (size_t)d;
 			for (int k = 0; k < d; k++) {
 				sum[k] += (double)v[k];
 				sum[d + k] += (double)v[k] * (double)v[k];
 			}
-			o->histogram[o->codes[0][y * o->w + x]]++;
 			n++;
 		}
 	for (int k = 0; k < d && n > 0; k++) {
@@ -197,13 +208,24 @@ static vq_status describe(const codec *c, const slot *s, const worker *w, const 
 	return VQ_OK;
 }
 
+/* A level's codes on the plan's canvas to those of the extent, or back; positions that nothing covers have no code. */
+static void copy_codes(int32_t *canvas, const slot *s, const cell_codes *k, int level, int stride, bool back)
+{
+	int h = codec_positions(k->extent_h, stride), w = codec_positions(k->extent_w, stride), row = codec_positions(s->w, stride);
+	if (back)
+		memset(canvas, 0xff, sizeof *canvas * (size_t)codec_positions(s->h, stride) * (size_t)row);
+	for (int y = 0; y < h; y++) {
+		int32_t *a = canvas + (size_t)y * (size_t)row, *b = k->codes[level] + (size_t)y * (size_t)w;
+		memcpy(back ? a : b, back ? b : a, sizeof *a * (size_t)w);
+	}
+}
+
 vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool features, cell_codes *o)
 {
 	worker *w = &c->w[worker_at];
 	slot *s;
-	int channels = c->m->channels, stride = c->m->info.stride;
-	*o = (cell_codes){ .h = positions(cell->h, stride), .w = positions(cell->w, stride), .extent_h = cell->h, .extent_w = cell->w,
-		.valid = { 0, cell->top, cell->left, cell->th, cell->tw } };
+	int channels = c->m->channels;
+	*o = (cell_codes){ .extent_h = cell->h, .extent_w = cell->w, .valid = { 0, cell->top, cell->left, cell->th, cell->tw } };
 	VQ_TRY(plan_for(c, w, cell->h, cell->w, &s));
 	float *in = w->b->plan_host(s->plan, s->io.input);
 	memset(in, 0, sizeof *in * (size_t)s->h * (size_t)s->w * (size_t)channels);
@@ -215,11 +237,10 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 	vq_step step = { .items = 1, .places = &at };
 	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
 	for (int l = 0; l < c->m->info.levels; l++) {
-		const int32_t *codes = w->b->plan_host(s->plan, s->io.codes[l]);
-		if (!(o->codes[l] = vq_malloc(sizeof(int32_t) * (size_t)o->h * (size_t)o->w)))
+		int stride = c->m->info.level[l].stride;
+		if (!(o->codes[l] = vq_malloc(sizeof(int32_t) * (size_t)codec_positions(cell->h, stride) * (size_t)codec_positions(cell->w, stride))))
 			return VQ_ENOMEM;
-		for (int y = 0; y < o->h; y++)
-			memcpy(o->codes[l] + (size_t)y * (size_t)o->w, codes + (size_t)y * (size_t)positions(s->w, stride), sizeof *codes * (size_t)o->w);
+		copy_codes(w->b->plan_host(s->plan, s->io.codes[l]), s, o, l, stride, false);
 	}
 	VQ_TRY(get_skips(c, w, s, o));
 	return features ? describe(c, s, w, cell, o) : VQ_OK;
@@ -229,16 +250,11 @@ vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pi
 {
 	worker *w = &c->w[worker_at];
 	slot *s;
-	int channels = c->m->channels, stride = c->m->info.stride, h = in->extent_h, wd = in->extent_w;
+	int channels = c->m->channels, h = in->extent_h, wd = in->extent_w;
 	*pixels = NULL;
 	VQ_TRY(plan_for(c, w, h, wd, &s));
-	for (int l = 0; l < c->m->info.levels; l++) {
-		int32_t *codes = w->b->plan_host(s->plan, s->io.codes[l]);
-		int row = positions(s->w, stride);
-		memset(codes, 0xff, sizeof *codes * (size_t)positions(s->h, stride) * (size_t)row);
-		for (int y = 0; y < in->h; y++)
-			memcpy(codes + (size_t)y * (size_t)row, in->codes[l] + (size_t)y * (size_t)in->w, sizeof *codes * (size_t)in->w);
-	}
+	for (int l = 0; l < c->m->info.levels; l++)
+		copy_codes(w->b->plan_host(s->plan, s->io.codes[l]), s, in, l, c->m->info.level[l].stride, true);
 	put_skips(c, w, s, in);
 	vq_place at = { { 0, 0, 0, h, wd }, in->valid };
 	vq_step step = { .items = 1, .places = &at };

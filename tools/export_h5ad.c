@@ -1,10 +1,12 @@
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/h5ad.h"
 #include "formats/safetensors.h"
 #include "lib/eval/pca.h"
+#include "lib/model/model.h"
 #include "tools/cli.h"
 #include "tools/export.h"
 
@@ -13,12 +15,13 @@ enum { COMPONENTS = 50, ROWS_AT_ONCE = 256 };
 struct vq_export_h5ad {
 	vq_h5ad *h;
 	vq_st *model;
-	int64_t latent, codes;  /* values of latent_mean and of histogram; 0: the first record has none */
+	int64_t latent;         /* values of latent_mean; 0: the first record has none */
+	int64_t codes[VQ_CODE_LEVELS_MAX]; /* of histogram, histogram.1, ... */
 	int channels;           /* of the raw measurements; 0 when the first record has none */
 	int d;                  /* features */
-	int to_codes, to_pca;   /* matrices */
+	int to_codes[VQ_CODE_LEVELS_MAX], to_pca; /* matrices */
 	float *x;               /* [d] */
-	float *histogram;       /* [codes] */
+	float *histogram;       /* [the most of codes] */
 	vq_pca pca;
 };
 
@@ -61,10 +64,22 @@ static int64_t vector_length(const vqt_record *rec, const char *name)
 	return t && t->ndim == 1 ? t->shape[0] : 0;
 }
 
+/* A level's histogram in a record, and its matrix. */
+static const char *level_name(char buf[32], const char *name, int level)
+{
+	if (level)
+		snprintf(buf, 32, "%.16s.%d", name, level);
+	else
+		snprintf(buf, 32, "%.16s", name);
+	return buf;
+}
+
 static vq_status measure_first(vq_export_h5ad *e, const vqt_record *rec)
 {
+	char buf[32];
 	e->latent = vqt_get(rec, "latent_std") ? vector_length(rec, "latent_mean") : 0;
-	e->codes = vector_length(rec, "histogram");
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+		e->codes[l] = vector_length(rec, level_name(buf, "histogram", l));
 	e->channels = cJSON_GetArraySize(get(get(rec->meta, "raw"), "mean"));
 	if (!e->latent && !e->channels)
 		return vq_fail(VQ_EINVAL, "record %s has neither latent features (vq-encode --features writes them) nor raw measurements", rec->id);
@@ -85,10 +100,15 @@ static vq_status declare(vq_export_h5ad *e, const vqt_record *rec, const cJSON *
 	free(names);
 	VQ_TRY(s);
 	VQ_TRY(declare_obs(e));
-	if (e->codes)
-		VQ_TRY(vq_h5ad_matrix(e->h, "obsm/X_codes", e->codes, true, &e->to_codes));
+	int64_t most = 0;
+	char buf[32];
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++) {
+		if (e->codes[l])
+			VQ_TRY(vq_h5ad_matrix(e->h, level_name(buf, "obsm/X_codes", l), e->codes[l], true, &e->to_codes[l]));
+		most = VQ_MAX(most, e->codes[l]);
+	}
 	e->x = vq_malloc((size_t)e->d * sizeof *e->x);
-	e->histogram = vq_malloc((size_t)e->codes * sizeof *e->histogram);
+	e->histogram = vq_malloc((size_t)most * sizeof *e->histogram);
 	return e->x && e->histogram ? vq_pca_make(&e->pca, e->d) : VQ_ENOMEM;
 }
 
@@ -158,7 +178,6 @@ static vq_status fill(vq_export_h5ad *e, const vqt_record *rec)
 	float *x = e->x + 2 * e->latent;
 	VQ_TRY(take_vector(rec, "latent_mean", e->latent, e->x));
 	VQ_TRY(take_vector(rec, "latent_std", e->latent, e->x + e->latent));
-	VQ_TRY(take_vector(rec, "histogram", e->codes, e->histogram));
 	if (cJSON_GetArraySize(get(raw, "mean")) != e->channels)
 		return vq_fail(VQ_EINVAL, "record %s: raw measurements of %d channels, the first record's are of %d", rec->id,
 		               cJSON_GetArraySize(get(raw, "mean")), e->channels);
@@ -167,6 +186,17 @@ static vq_status fill(vq_export_h5ad *e, const vqt_record *rec)
 	for (size_t k = 0; k < VQ_COUNT(measures); k++)
 		for (int c = 0; c < e->channels; c++)
 			*x++ = number(cJSON_GetArrayItem(get(raw, measures[k]), c));
+	return VQ_OK;
+}
+
+static vq_status put_histograms(vq_export_h5ad *e, const vqt_record *rec)
+{
+	char buf[32];
+	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++) {
+		VQ_TRY(take_vector(rec, level_name(buf, "histogram", l), e->codes[l], e->histogram));
+		if (e->codes[l])
+			VQ_TRY(vq_h5ad_put(e->h, e->to_codes[l], e->histogram));
+	}
 	return VQ_OK;
 }
 
@@ -212,8 +242,7 @@ vq_status vq_export_h5ad_put(vq_export_h5ad *e, const vqt_record *rec, const cJS
 	if (s < 0)
 		return s == VQ_EINVAL ? vq_context(s, "record %s", rec->id) : s;
 	vq_pca_moments(&e->pca, e->x, 1);
-	if (e->codes)
-		VQ_TRY(vq_h5ad_put(e->h, e->to_codes, e->histogram));
+	VQ_TRY(put_histograms(e, rec));
 	return vq_h5ad_cell(e->h, e->x);
 }
 

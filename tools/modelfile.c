@@ -8,6 +8,7 @@
 #include "formats/safetensors.h"
 #include "formats/xxh64.h"
 #include "lib/model/graph.h"
+#include "tools/cli.h"
 
 enum { MODEL_VERSION = 1 };
 
@@ -169,58 +170,131 @@ vq_status vq_model_load(vq_model *m, const char *path)
 	return s;
 }
 
-/* PyTorch's name of a codebook's buffer, or the name itself. */
-static const char *foreign(const char *name, char buf[64])
+/* What PyTorch users call a codebook's tensors. */
+static const struct { const char *ours, *theirs; } foreign[] = {
+	{ ".codebook", ".w" }, { ".ema_count", ".n" }, { ".ema_sum", ".m" }, { ".ema_count", ".count" }, { ".ema_sum", ".sums" },
+	{ "quantizer.codebook", "codebook.weight" }, { ".codebook", ".weight" },
+};
+
+/* The tensor of the file that is the parameter, or NULL. */
+static const char *find_name(vq_st *st, const char *name)
 {
-	static const struct { const char *ours, *theirs; } map[] = { { ".codebook", ".w" }, { ".ema_count", ".n" }, { ".ema_sum", ".m" } };
-	for (size_t i = 0; i < VQ_COUNT(map); i++) {
-		size_t n = strlen(name), k = strlen(map[i].ours);
-		if (n > k && !strcmp(name + n - k, map[i].ours)) {
-			snprintf(buf, 64, "%.*s%s", (int)(n - k), name, map[i].theirs);
-			return buf;
-		}
+	char buf[64];
+	const vq_st_info *t = vq_st_find(st, name);
+	for (size_t i = 0, n = strlen(name); !t && i < VQ_COUNT(foreign); i++) {
+		size_t k = strlen(foreign[i].ours);
+		if (n < k || strcmp(name + n - k, foreign[i].ours))
+			continue;
+		snprintf(buf, sizeof buf, "%.*s%s", (int)(n - k), name, foreign[i].theirs);
+		t = vq_st_find(st, buf);
 	}
-	return name;
+	return t ? t->name : NULL;
+}
+
+/* A convolution before a norm has no bias here: in the file's it shifts what the norm takes away again, so that only the running mean
+ * knows of it. NORM.bn2.running_mean -> NORM.conv2.bias or NORM.deconv2.bias, when the file has one. */
+static const char *bias_of(vq_st *st, const char *mean)
+{
+	static const char *const kind[] = { "conv", "deconv" };
+	char buf[96];
+	const char *end = strstr(mean, ".running_mean"), *at = end;
+	while (at && at > mean && at[-1] != '.')
+		at--;
+	if (!at || strncmp(at, "bn", 2))
+		return NULL;
+	for (size_t i = 0; i < VQ_COUNT(kind); i++) {
+		snprintf(buf, sizeof buf, "%.*s%s%.*s.bias", (int)(at - mean), mean, kind[i], (int)(end - at - 2), at + 2);
+		const vq_st_info *t = vq_st_find(st, buf);
+		if (t)
+			return t->name;
+	}
+	return NULL;
+}
+
+static vq_status fold_bias(vq_st *st, const char *bias, const vq_param *mean, float *to)
+{
+	vq_tensor t;
+	VQ_TRY(vq_st_f32(st, bias, mean->ndim, mean->shape, &t));
+	for (size_t i = 0; i < mean->count; i++)
+		to[i] -= ((const float *)t.data)[i];
+	vq_tensor_free(&t);
+	return VQ_OK;
+}
+
+static vq_status init_one(vq_model *m, vq_st *st, const vq_param *p, const char *path, bool *used)
+{
+	const char *name = find_name(st, p->name), *bias = bias_of(st, p->name);
+	float *to = weights(m, p);
+	if (name) {
+		VQ_TRY(read_tensor(st, name, p, to));
+		used[vq_st_find(st, name) - vq_st_at(st, 0)] = true;
+	} else if (strstr(p->name, ".ema_count")) {
+		for (size_t j = 0; j < p->count; j++)
+			to[j] = 1;
+	} else if (strstr(p->name, ".ema_sum")) {
+		const vq_param *book = p - 2; /* declared as codebook, count, sum */
+		memcpy(to, weights(m, book), p->count * sizeof(float));
+	} else {
+		return vq_fail(VQ_EINVAL, "%s: it has no tensor %s", path, p->name);
+	}
+	if (!bias)
+		return VQ_OK;
+	used[vq_st_find(st, bias) - vq_st_at(st, 0)] = true;
+	return fold_bias(st, bias, p, to);
+}
+
+/* Says which tensors the model has no place for; PyTorch's count of batches is none. */
+static void tell_unused(vq_st *st, const char *path, const bool *used)
+{
+	int n = 0;
+	const char *first = NULL;
+	for (int i = 0; i < vq_st_count(st); i++) {
+		const char *name = vq_st_at(st, i)->name;
+		if (used[i] || strstr(name, "num_batches_tracked"))
+			continue;
+		first = first ? first : name;
+		n++;
+	}
+	if (n)
+		vq_warn("%s: the model has no place for %s%s", path, first, n > 1 ? " and others" : "");
 }
 
 vq_status vq_model_init_from(vq_model *m, const char *path)
 {
 	vq_st *st;
 	VQ_TRY(vq_st_open(&st, path));
-	vq_status s = VQ_OK;
-	for (int i = 0; s == VQ_OK && i < m->params.n; i++) {
-		const vq_param *p = &m->params.p[i];
-		char buf[64];
-		const char *name = vq_st_find(st, p->name) ? p->name : foreign(p->name, buf);
-		if (!kept(p))
-			continue;
-		if (vq_st_find(st, name)) {
-			s = read_tensor(st, name, p, weights(m, p));
-		} else if (strstr(p->name, ".ema_count")) {
-			for (size_t j = 0; j < p->count; j++)
-				weights(m, p)[j] = 1;
-		} else if (strstr(p->name, ".ema_sum")) {
-			const vq_param *book = p - 2; /* declared as codebook, count, sum */
-			memcpy(weights(m, p), weights(m, book), p->count * sizeof(float));
-		} else {
-			s = vq_fail(VQ_EINVAL, "%s: it has no tensor %s", path, p->name);
-		}
-	}
+	bool *used = vq_calloc((size_t)vq_st_count(st) + 1, sizeof *used);
+	vq_status s = used ? VQ_OK : VQ_ENOMEM;
+	for (int i = 0; s == VQ_OK && i < m->params.n; i++)
+		if (kept(&m->params.p[i]))
+			s = init_one(m, st, &m->params.p[i], path, used);
+	if (s == VQ_OK)
+		tell_unused(st, path, used);
+	free(used);
 	vq_st_close(st);
 	return s;
 }
 
-bool vq_model_codebook(const vq_model *m, int level, char hash[17])
+static const vq_param *codebook_of(const vq_model *m, int level)
 {
 	char tensor[64];
 	snprintf(tensor, sizeof tensor, "%s.codebook", m->info.level[level].prefix);
 	int i = vq_params_find(&m->params, tensor);
-	if (i < 0)
-		return false;
-	const vq_param *p = &m->params.p[i];
-	const float *v = (p->trainable ? m->param : m->state) + p->offset;
-	snprintf(hash, 17, "%016llx", (unsigned long long)vq_xxh64_of(v, sizeof *v * p->count, 0));
-	return true;
+	return i < 0 ? NULL : &m->params.p[i];
+}
+
+const float *vq_model_vectors(const vq_model *m, int level)
+{
+	const vq_param *p = codebook_of(m, level);
+	return p ? (p->trainable ? m->param : m->state) + p->offset : NULL;
+}
+
+bool vq_model_codebook(const vq_model *m, int level, char hash[17])
+{
+	const float *v = vq_model_vectors(m, level);
+	if (v)
+		snprintf(hash, 17, "%016llx", (unsigned long long)vq_xxh64_of(v, sizeof *v * codebook_of(m, level)->count, 0));
+	return v;
 }
 
 cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
@@ -241,6 +315,7 @@ cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
 		cJSON_AddStringToObject(e, "name", l->name);
 		cJSON_AddNumberToObject(e, "size", l->size);
 		cJSON_AddNumberToObject(e, "dim", l->dim);
+		cJSON_AddNumberToObject(e, "stride", l->stride);
 		cJSON_AddStringToObject(e, "tensor", tensor);
 		if (vq_model_codebook(m, i, hash))
 			cJSON_AddStringToObject(e, "hash", hash);

@@ -29,9 +29,12 @@ vq_status vq_model_save(const vq_model *m, const char *path);
 /* VQ_EFORMAT: not a vq model, or of a newer version; tensors that lack or have another shape are named. */
 vq_status vq_model_load(vq_model *m, const char *path);
 /* Weights from any safetensors file with the names and shapes of m's parameters. Codebook averages that it lacks start from the codebook.
- * Names of a PyTorch state_dict are understood ("quantizer.w", "quantizer.n", "quantizer.m"). */
+ * PyTorch's own state_dicts are understood: codebooks called quantizer.w, .n and .m, quantizer.codebook, .count and .sums, or codebook.weight;
+ * the bias of a convolution before a norm, which has no effect but on the running mean, is taken off that. A warning names what is not used. */
 vq_status vq_model_init_from(vq_model *m, const char *path);
 
+/* A level's codebook, [size, dim], owned by the model; NULL when it has none. */
+const float *vq_model_vectors(const vq_model *m, int level);
 /* XXH64 of a level's codebook, as 16 hexadecimal digits: codes mean nothing beside another. False when the model has none. */
 bool vq_model_codebook(const vq_model *m, int level, char hash[17]);
 /* The header's "model" object of a code stream. */

@@ -20,7 +20,7 @@ vq_status vq_plot_usage(const vq_plot_job *j, vq_plot_format format, vq_buf *scr
 vq_status vq_plot_errors(const vq_plot_job *j, vq_plot_format format, vq_buf *script);
 /* The vectors of job.model's codebooks in a plane, as large as the code stream uses them. */
 vq_status vq_plot_codebook(const vq_plot_job *j, vq_plot_format format, vq_buf *script);
-/* The cells of a code stream with features in a plane, coloured by the column job.group_by. */
+/* The cells of a code stream with features in a plane, coloured by the column job.group_by; with job.reference thumbnails of some. */
 vq_status vq_plot_map(const vq_plot_job *j, vq_plot_format format, vq_buf *script);
 /* For each of the job.codes most used codes of the stream: what job.model decodes it to, and cells of job.reference that use it. */
 vq_status vq_plot_atlas(const vq_plot_job *j, vq_tensor *rgb);

@@ -22,6 +22,7 @@ typedef struct {
 	vq_model model;
 	int stride, size, side;   /* side: of a patch, pixels */
 	uint64_t total, *count;   /* [size] of each code */
+	uint64_t inside_total, *inside; /* the same over the cells' own masks, where the stream has histograms */
 	row *row;                 /* [size] while reading, then the most used ones, most used first */
 	int rows;
 	int common[VQ_CODE_LEVELS_MAX]; /* the most used code of each further codebook */
@@ -45,6 +46,7 @@ static void atlas_free(atlas *a)
 	free(a->id);
 	free(a->row);
 	free(a->count);
+	free(a->inside);
 	free(a->decoded);
 	free(a->own);
 	vq_model_free(&a->model);
@@ -63,7 +65,7 @@ static vq_status atlas_open(atlas *a, const char *path)
 		return vq_fail(VQ_ELIMIT, "%s: a codebook of %d; an atlas takes at most %d", path, a->size, SIZE_MAX_DRAWN);
 	a->rng = vq_rng_make(0, 0x61746c61);
 	a->rows = a->size;
-	if (!(a->count = vq_calloc((size_t)a->size, sizeof *a->count)) || !(a->row = vq_calloc((size_t)a->size, sizeof *a->row)))
+	if (!(a->count = vq_calloc((size_t)a->size, sizeof *a->count)) || !(a->inside = vq_calloc((size_t)a->size, sizeof *a->inside)) || !(a->row = vq_calloc((size_t)a->size, sizeof *a->row)))
 		return VQ_ENOMEM;
 	for (int l = 1; l < info->levels; l++)
 		if (!(a->other[l] = vq_calloc((size_t)info->level[l].size, sizeof **a->other)))
@@ -114,6 +116,15 @@ static vq_status codes_of(const vqt_record *r, const vq_code_level *level, vq_te
 	return VQ_OK;
 }
 
+static void add_histogram(atlas *a, const vq_tensor *t)
+{
+	for (int k = 0; t && t->ndim == 1 && t->dtype == VQ_I32 && t->shape[0] == a->size && k < a->size; k++) {
+		int32_t n = VQ_MAX(((const int32_t *)t->data)[k], 0);
+		a->inside[k] += (uint64_t)n;
+		a->inside_total += (uint64_t)n;
+	}
+}
+
 /* Positions whose middle is a true pixel. */
 static vq_status read_codes(atlas *a, const vqt_record *r)
 {
@@ -123,6 +134,7 @@ static vq_status read_codes(atlas *a, const vqt_record *r)
 	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { a->model.channels, t->shape[0] * a->stride, t->shape[1] * a->stride } };
 	VQ_TRY(vq_geom_get(r->meta, &whole, &g));
 	VQ_TRY(add_id(a, r->id));
+	add_histogram(a, vqt_get(r, "histogram"));
 	for (int64_t y = 0; y < t->shape[0]; y++)
 		for (int64_t x = 0; x < t->shape[1]; x++) {
 			int64_t py = y * a->stride - g.top, px = x * a->stride - g.left, half = a->stride / 2;
@@ -178,6 +190,11 @@ static vq_status read_stream(atlas *a, const vq_plot_job *j)
 
 static void choose(atlas *a, int want)
 {
+	if (a->inside_total) {
+		/* what the cells are made of, not the background of their crops */
+		memcpy(a->count, a->inside, (size_t)a->size * sizeof *a->count);
+		a->total = a->inside_total;
+	}
 	for (int k = 0; k < a->size; k++) {
 		a->row[k].code = k;
 		a->row[k].count = a->count[k];
@@ -267,11 +284,12 @@ static vq_status decode_one(const atlas *a, codec *c, int code, float *out)
 	float *pixels = NULL;
 	vq_status s = VQ_OK;
 	int side = GRID * a->stride, from = (side - a->side) / 2;
-	cell_codes k = { .h = GRID, .w = GRID, .extent_h = side, .extent_w = side, .valid = { 0, 0, 0, side, side } };
+	cell_codes k = { .extent_h = side, .extent_w = side, .valid = { 0, 0, 0, side, side } };
 	for (int l = 0; l < a->model.info.levels; l++) {
-		if (!(k.codes[l] = vq_malloc(GRID * GRID * sizeof **k.codes)))
+		int n = codec_positions(side, a->model.info.level[l].stride);
+		if (!(k.codes[l] = vq_malloc((size_t)(n * n) * sizeof **k.codes)))
 			s = VQ_ENOMEM;
-		for (int i = 0; k.codes[l] && i < GRID * GRID; i++)
+		for (int i = 0; k.codes[l] && i < n * n; i++)
 			k.codes[l][i] = l ? a->common[l] : code;
 	}
 	if (s == VQ_OK)

@@ -8,6 +8,7 @@
 
 #include "formats/history.h"
 #include "tools/cli.h"
+#include "tools/plot.h"
 
 enum { RUNS = 32, PANELS = 30 };
 
@@ -112,7 +113,7 @@ static void see_all(curves *c, const char *name, int of, const cJSON *value)
 
 static int rank(const char *name)
 {
-	static const char *const order[] = { "loss", "recon", "commit", "perceptual", "psnr", "ssim", "usage", "perplexity", "lr", "grad_norm", "revived" };
+	static const char *const order[] = { "loss", "recon", "commit", "perceptual", "psnr", "ssim", "usage", "foreground_usage", "perplexity", "lr", "grad_norm", "revived" };
 	for (size_t i = 0; i < VQ_COUNT(order); i++)
 		if (!strncmp(name, order[i], strlen(order[i])) && strchr(".", name[strlen(order[i])]))
 			return i < 3 ? (int)i : (int)i + 1;
@@ -181,7 +182,7 @@ static vq_status add_data(const curves *c, vq_buf *b)
 static const char *title_of(const char *name)
 {
 	static const char *const known[][2] = { { "loss", "loss" }, { "recon", "reconstruction loss" }, { "commit", "commitment loss" },
-		{ "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" },
+		{ "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" }, { "foreground_usage", "in use by foreground (fraction)" },
 		{ "perplexity", "codebook perplexity" }, { "lr", "learning rate" }, { "grad_norm", "gradient norm" }, { "revived", "codes revived" } };
 	for (size_t i = 0; i < VQ_COUNT(known); i++)
 		if (!strcmp(name, known[i][0]))
@@ -189,7 +190,7 @@ static const char *title_of(const char *name)
 	return name;
 }
 
-/* One line of the plot command. One run: a colour a split; several: a colour a run, train dashed. */
+/* One line of the plot command; p < 0: of the key alone. One run: a colour a split; several: a colour a run, train dashed. */
 static vq_status add_line(const curves *c, int p, int r, int of, bool *first, vq_buf *b)
 {
 	static const char *const colour[] = { "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999900" };
@@ -198,8 +199,11 @@ static vq_status add_line(const curves *c, int p, int r, int of, bool *first, vq
 	char *what = c->runs == 1 ? vq_strdup(part[of] ? part[of] : "") : part[of] ? vq_format("%s, %s", run->label, part[of]) : vq_strdup(run->label);
 	if (!what)
 		return VQ_ENOMEM;
-	vq_status s = vq_buf_fmt(b, "%s$run%d using 1:%d with %s lw 2 dt %d pt 7 ps 0.5 lc rgb '%s' title ", *first ? "plot " : ", \\\n     ", r, 2 + 3 * p + of,
-	                         run->lines.n <= 40 ? "linespoints" : "lines", of == 0 ? 2 : 1, hue);
+	vq_status s = vq_buf_str(b, *first ? "plot " : ", \\\n     ");
+	if (s == VQ_OK)
+		s = p < 0 ? vq_buf_str(b, "NaN") : vq_buf_fmt(b, "$run%d using 1:%d", r, 2 + 3 * p + of);
+	if (s == VQ_OK)
+		s = vq_buf_fmt(b, " with %s lw 2 dt %d pt 7 ps 0.5 lc rgb '%s' title ", run->lines.n <= 40 ? "linespoints" : "lines", of == 0 ? 2 : 1, hue);
 	if (s == VQ_OK)
 		s = vq_plot_quote(b, what);
 	*first = false;
@@ -210,17 +214,17 @@ static vq_status add_line(const curves *c, int p, int r, int of, bool *first, vq
 static vq_status add_panel(const curves *c, int p, vq_buf *b)
 {
 	const panel *q = &c->panel[p];
-	bool log = q->positive && q->hi > 20 * q->lo && strncmp(q->name, "usage", 5) && strcmp(q->name, "lr"), flat = q->lo == q->hi, first = true;
+	bool log = q->positive && q->hi > 20 * q->lo && !strstr(q->name, "usage") && strcmp(q->name, "lr"), flat = q->lo == q->hi, first = true;
 	VQ_TRY(vq_buf_str(b, "set title "));
 	VQ_TRY(vq_plot_quote(b, title_of(q->name)));
 	VQ_TRY(vq_buf_fmt(b, "\n%sset logscale y\n", log ? "" : "un"));
 	/* a constant has no range of its own */
-	double room = flat ? VQ_MAX(fabs(q->lo) * .1, 1e-6) : 0;
+	double room = flat ? q->lo ? fabs(q->lo) * .1 : 1e-6 : 0;
 	if (flat)
 		VQ_TRY(vq_buf_fmt(b, "set yrange [%.10g:%.10g]\n", q->lo - room, q->hi + room));
 	else
 		VQ_TRY(vq_buf_str(b, "set yrange [*:*]\n"));
-	VQ_TRY(vq_buf_fmt(b, "%s\n", p ? "unset key" : "set key top right"));
+	VQ_TRY(vq_buf_fmt(b, "%s\n", p || c->runs > 1 ? "unset key" : "set key top right"));
 	for (int r = 0; r < c->runs; r++)
 		for (int of = 0; of < 3; of++)
 			if (q->seen[of])
@@ -228,10 +232,24 @@ static vq_status add_panel(const curves *c, int p, vq_buf *b)
 	return vq_buf_str(b, "\n");
 }
 
+/* The key of several runs has a place of its own: on a panel it would lie over the lines. */
+static vq_status add_key(const curves *c, vq_buf *b)
+{
+	bool seen[3] = {0}, first = true;
+	for (int p = 0; p < c->panels; p++)
+		for (int of = 0; of < 3; of++)
+			seen[of] |= c->panel[p].seen[of];
+	VQ_TRY(vq_buf_str(b, "unset title\nunset xlabel\nunset tics\nunset grid\nunset border\nunset logscale\nset xrange [0:1]\nset yrange [0:1]\nset key center center Left reverse\n"));
+	for (int r = 0; r < c->runs; r++)
+		for (int of = 0; of < 3; of++)
+			if (seen[of] && (of < 2 || (!seen[0] && !seen[1])))
+				VQ_TRY(add_line(c, -1, r, of, &first, b));
+	return vq_buf_str(b, "\n");
+}
+
 static vq_status write_script(const curves *c, vq_plot_format format, vq_buf *b)
 {
-	int columns = c->panels < 3 ? c->panels : c->panels <= 4 ? 2 : c->panels <= 9 ? 3 : c->panels <= 16 ? 4 : 5;
-	int rows = (c->panels + columns - 1) / columns;
+	int places = c->panels + (c->runs > 1), columns = vq_plot_columns(places), rows = (places + columns - 1) / columns;
 	VQ_TRY(vq_plot_terminal(b, format, VQ_MAX(440 * columns, 500), 310 * rows + 40));
 	VQ_TRY(add_data(c, b));
 	VQ_TRY(vq_buf_fmt(b, "set multiplot layout %d,%d\nset grid lt 1 lc rgb '#e0e0e0'\nset border 3\nset tics nomirror\nset format y '%%g'\nset xlabel '%s'\n",
@@ -247,6 +265,8 @@ static vq_status write_script(const curves *c, vq_plot_format format, vq_buf *b)
 		VQ_TRY(vq_buf_fmt(b, "set xrange [%.10g:%.10g]\n", lo - .5, hi + .5));
 	for (int p = 0; p < c->panels; p++)
 		VQ_TRY(add_panel(c, p, b));
+	if (c->runs > 1)
+		VQ_TRY(add_key(c, b));
 	return vq_buf_str(b, "unset multiplot\n");
 }
 

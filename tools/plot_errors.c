@@ -10,7 +10,7 @@
 #include "tools/plot.h"
 #include "tools/plot_samples.h"
 
-enum { FIELDS = 24, BINS = 12, WORST = 6, ACROSS = 3 };
+enum { FIELDS = 24, BINS = 12, WORST = 6, ACROSS = 2 };
 
 typedef struct { char *field; double psnr, pixels; float channel[VQ_CHANNELS_MAX]; } row;
 typedef struct {
@@ -271,7 +271,7 @@ static vq_status add_size(vq_buf *b, table *t)
 	VQ_TRY(vq_buf_fmt(b, "set title '%zu cells, median %.1f dB", t->n, all.median));
 	if (t->exact)
 		VQ_TRY(vq_buf_fmt(b, "; equal in every pixel and left out: %zu", t->exact));
-	VQ_TRY(vq_buf_fmt(b, "'\nset logscale x\nset xrange [%.10g:%.10g]\nset xlabel 'pixels of the cell'\nset ylabel 'PSNR (dB)'\nset key bottom right\n", lo / 1.1, hi * 1.1));
+	VQ_TRY(vq_buf_fmt(b, "'\nset logscale x\nset xrange [%.10g:%.10g]\nset xlabel 'pixels of the cell'\nset ylabel 'PSNR (dB)'\nset key tmargin center horizontal\n", lo / 1.1, hi * 1.1));
 	VQ_TRY(add_log_tics(b, lo / 1.1, hi * 1.1));
 	VQ_TRY(vq_buf_fmt(b, "plot $cells using 1:($2 < %.9g ? NaN : $2) with points pt 7 ps 0.5 lc rgb '#56b4e9' notitle", all.low));
 	if (outliers)

@@ -8,17 +8,22 @@
 #include "lib/eval/eigen.h"
 #include "tools/cli.h"
 #include "tools/plot.h"
+#include "tools/plot_thumbs.h"
 
+enum { LEFT = 80, RIGHT = 790, BOTTOM = 70, TOP = 655, HEIGHT = 700 /* of the plane in the picture, pixels */ };
 enum { HUES = 8, SCALE_FROM = 8 /* a numeric column of more values than this is a scale */ };
 
 typedef struct {
 	float *x;                 /* [n][dim] */
 	char **value;             /* [n], NULL for a cell without one */
+	char **id;                /* [n] when there are thumbnails, else NULL */
+	bool ids;
 	char **known;             /* columns that some record has */
 	size_t n, cap;
 	int dim, n_known;
 	bool found;
-	double *xy, share[2];
+	double *xy, share[2], from[2], to[2]; /* from, to: of the axes */
+	vq_tensor thumbs;
 } cells;
 
 typedef struct { const char *value; size_t n; } category;
@@ -27,8 +32,12 @@ static void cells_free(cells *c)
 {
 	for (size_t i = 0; i < c->n; i++)
 		free(c->value[i]);
+	for (size_t i = 0; c->id && i < c->n; i++)
+		free(c->id[i]);
 	for (int i = 0; i < c->n_known; i++)
 		free(c->known[i]);
+	vq_tensor_free(&c->thumbs);
+	free(c->id);
 	free(c->x);
 	free(c->value);
 	free(c->known);
@@ -75,6 +84,10 @@ static vq_status make_room(cells *c)
 	if (!value)
 		return VQ_ENOMEM;
 	c->value = value;
+	char **id = c->ids ? vq_realloc(c->id, cap * sizeof *id) : NULL;
+	if (c->ids && !id)
+		return VQ_ENOMEM;
+	c->id = id;
 	float *x = vq_realloc(c->x, cap * (size_t)c->dim * sizeof *x);
 	if (!x)
 		return VQ_ENOMEM;
@@ -105,6 +118,10 @@ static vq_status add_cell(cells *c, const vqt_record *r, const char *column)
 	c->value[c->n] = NULL;
 	if (text && *text && !(c->value[c->n] = vq_strdup(text)))
 		return VQ_ENOMEM;
+	if (c->id && !(c->id[c->n] = vq_strdup(r->id))) {
+		free(c->value[c->n]);
+		return VQ_ENOMEM;
+	}
 	c->found |= text != NULL;
 	c->n++;
 	return column && !c->found ? know_all(c, r->meta) : VQ_OK;
@@ -196,7 +213,7 @@ static bool is_scale(const category *v, size_t n)
 
 /* --- the script ------------------------------------------------------------------------------------------------------ */
 
-static vq_status add_axes(vq_buf *b, const cells *c)
+static void find_axes(cells *c)
 {
 	double lo[2] = { INFINITY, INFINITY }, hi[2] = { -INFINITY, -INFINITY };
 	for (size_t i = 0; i < 2 * c->n; i++) {
@@ -205,9 +222,29 @@ static vq_status add_axes(vq_buf *b, const cells *c)
 	}
 	for (int a = 0; a < 2; a++) {
 		double room = hi[a] > lo[a] ? .05 * (hi[a] - lo[a]) : 1;
-		VQ_TRY(vq_buf_fmt(b, "set %crange [%.7g:%.7g]\nset %clabel 'axis %d (%.0f %% of the variance)'\n", 'x' + a, lo[a] - room, hi[a] + room, 'x' + a, a + 1, 100 * c->share[a]));
+		c->from[a] = lo[a] - room;
+		c->to[a] = hi[a] + room;
 	}
-	return VQ_OK;
+}
+
+static vq_status add_axes(vq_buf *b, const cells *c, int width)
+{
+	for (int a = 0; a < 2; a++)
+		VQ_TRY(vq_buf_fmt(b, "set %crange [%.9g:%.9g]\nset %clabel 'axis %d (%.0f %% of the variance)'\n", 'x' + a, c->from[a], c->to[a], 'x' + a, a + 1, 100 * c->share[a]));
+	return vq_buf_fmt(b, "set lmargin at screen %.6f\nset rmargin at screen %.6f\nset bmargin at screen %.6f\nset tmargin at screen %.6f\n", (double)LEFT / width,
+	                  (double)(RIGHT - 10) / width, (double)BOTTOM / HEIGHT, (double)TOP / HEIGHT);
+}
+
+/* Ends the plot command; the pictures, over the points, are data that follows it. */
+static vq_status end_plot(vq_buf *b, const cells *c)
+{
+	if (!c->thumbs.data)
+		return vq_buf_str(b, "\n");
+	int h = (int)c->thumbs.shape[0], w = (int)c->thumbs.shape[1];
+	double dx = (c->to[0] - c->from[0]) / w, dy = (c->to[1] - c->from[1]) / h;
+	VQ_TRY(vq_buf_fmt(b, ", \\\n     '-' binary array=(%d,%d) flip=y dx=%.12g dy=%.12g origin=(%.12g,%.12g) format='%%uchar%%uchar%%uchar%%uchar' using 1:2:3:4 with rgbalpha notitle\n",
+	                  w, h, dx, dy, c->from[0] + dx / 2, c->from[1] + dy / 2));
+	return vq_buf_add(b, c->thumbs.data, (size_t)w * (size_t)h * 4);
 }
 
 /* Points of one category (index at), of all that come after the shown ones (at == shown), or of all (v NULL). */
@@ -246,9 +283,10 @@ static vq_status add_categories(vq_buf *b, const cells *c, const category *v, si
 			s = vq_plot_quote(b, name);
 		free(name);
 		VQ_TRY(s);
-		VQ_TRY(vq_buf_str(b, k + 1 < shown ? ", \\\n     " : "\n"));
+		if (k + 1 < shown)
+			VQ_TRY(vq_buf_str(b, ", \\\n     "));
 	}
-	return VQ_OK;
+	return end_plot(b, c);
 }
 
 static vq_status add_scale(vq_buf *b, const cells *c, const char *column)
@@ -267,36 +305,55 @@ static vq_status add_scale(vq_buf *b, const cells *c, const char *column)
 			valued++;
 	VQ_TRY(vq_buf_str(b, "END\nset palette defined (0 '#00204d', 0.25 '#31446b', 0.5 '#7c7b78', 0.75 '#bbaf71', 1 '#ffea46')\nset cblabel "));
 	VQ_TRY(vq_plot_quote(b, column));
-	return vq_buf_fmt(b, "\nunset key\nplot %s$cells using 1:2:3 with points pt 7 ps 0.8 lc palette\n",
-	                  valued < c->n ? "$none using 1:2 with points pt 1 ps 0.6 lc rgb '#b0b0b0', \\\n     " : "");
+	VQ_TRY(vq_buf_fmt(b, "\nunset key\nplot %s$cells using 1:2:3 with points pt 7 ps 0.8 lc palette",
+	                  valued < c->n ? "$none using 1:2 with points pt 1 ps 0.6 lc rgb '#b0b0b0', \\\n     " : ""));
+	return end_plot(b, c);
 }
 
-static vq_status write_script(const cells *c, const char *column, vq_plot_format format, vq_buf *b)
+static vq_status write_script(const cells *c, const char *column, const category *v, size_t n, vq_plot_format format, vq_buf *b)
 {
-	category *v = NULL;
-	size_t n = 0;
-	VQ_TRY(vq_plot_terminal(b, format, column ? 1000 : 800, 700));
+	int width = column ? 1000 : 800;
+	VQ_TRY(vq_plot_terminal(b, format, width, HEIGHT));
 	VQ_TRY(vq_plot_style(b));
-	VQ_TRY(add_axes(b, c));
+	VQ_TRY(add_axes(b, c, width));
 	VQ_TRY(vq_buf_fmt(b, "set title '%zu cells by the mean of their latent vectors'", c->n));
 	if (!column) {
 		VQ_TRY(vq_buf_str(b, "\n"));
 		VQ_TRY(add_group(b, c, NULL, 0, 0));
-		return vq_buf_str(b, "unset key\nplot $group0 using 1:2 with points pt 7 ps 0.7 lc rgb '#0072b2'\n");
+		VQ_TRY(vq_buf_str(b, "unset key\nplot $group0 using 1:2 with points pt 7 ps 0.7 lc rgb '#0072b2'"));
+		return end_plot(b, c);
 	}
 	VQ_TRY(vq_buf_str(b, ".', '."));
 	VQ_TRY(vq_plot_quote(b, column));
 	VQ_TRY(vq_buf_str(b, "\n"));
-	VQ_TRY(count_values(c, &v, &n));
-	vq_status s = is_scale(v, n) ? add_scale(b, c, column) : add_categories(b, c, v, n);
-	free(v);
+	return is_scale(v, n) ? add_scale(b, c, column) : add_categories(b, c, v, n);
+}
+
+/* A frame has its category's colour, as the points have. */
+static vq_status draw_thumbs(cells *c, const vq_plot_job *j, const category *v, size_t n)
+{
+	size_t shown = !v || is_scale(v, n) ? 0 : n <= HUES ? n : HUES - 1;
+	vq_thumb *t = vq_calloc(c->n, sizeof *t);
+	if (!t)
+		return VQ_ENOMEM;
+	for (size_t i = 0; i < c->n; i++) {
+		size_t k = 0;
+		while (k < shown && by_text(&v[k].value, &c->value[i]))
+			k++;
+		t[i] = (vq_thumb){ c->id[i], (c->xy[2 * i] - c->from[0]) / (c->to[0] - c->from[0]), (c->xy[2 * i + 1] - c->from[1]) / (c->to[1] - c->from[1]),
+		                   k < shown ? vq_plot_hue((int)k) : NULL };
+	}
+	vq_status s = vq_thumbs_draw(&c->thumbs, j->reference, t, c->n, j->records, RIGHT - 10 - LEFT, TOP - BOTTOM);
+	free(t);
 	return s;
 }
 
 vq_status vq_plot_map(const vq_plot_job *j, vq_plot_format format, vq_buf *script)
 {
 	vqt_reader *in;
-	cells c = {0};
+	cells c = { .ids = j->reference != NULL };
+	category *v = NULL;
+	size_t n = 0;
 	VQ_TRY(vqt_open(&in, j->stream, "codes", NULL));
 	vq_status s = read_cells(&c, in, j->group_by);
 	if (s == VQ_OK && !(c.xy = vq_malloc(2 * c.n * sizeof *c.xy)))
@@ -304,7 +361,14 @@ vq_status vq_plot_map(const vq_plot_job *j, vq_plot_format format, vq_buf *scrip
 	if (s == VQ_OK)
 		s = vq_eigen_plane(c.x, c.n, c.dim, c.xy, c.share);
 	if (s == VQ_OK)
-		s = write_script(&c, j->group_by, format, script);
+		find_axes(&c);
+	if (s == VQ_OK && j->group_by)
+		s = count_values(&c, &v, &n);
+	if (s == VQ_OK && j->reference)
+		s = draw_thumbs(&c, j, v, n);
+	if (s == VQ_OK)
+		s = write_script(&c, j->group_by, v, n, format, script);
+	free(v);
 	vqt_close(in);
 	cells_free(&c);
 	return s;

@@ -328,3 +328,21 @@ vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o)
 	cJSON_Delete(l.channels);
 	return s;
 }
+
+vq_status vq_samples_shown(const vqt_record *r, float **pixels, int64_t shape[3])
+{
+	cells l = {0};
+	cell c = {0};
+	vq_status s = take(&l, &c, r, NULL);
+	if (s == VQ_OK) {
+		rescale(&c, c.own);
+		*pixels = c.own;
+		c.own = NULL;
+		shape[0] = c.channels;
+		shape[1] = c.h;
+		shape[2] = c.w;
+	}
+	cell_free(&c);
+	cJSON_Delete(l.channels);
+	return s;
+}

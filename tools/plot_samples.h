@@ -2,7 +2,7 @@
 #ifndef VQ_PLOT_SAMPLES_H
 #define VQ_PLOT_SAMPLES_H
 
-#include "lib/tensor.h"
+#include "formats/sample.h"
 
 typedef struct {
 	const char *stream;      /* samples; "-" or NULL: standard input */
@@ -19,5 +19,8 @@ typedef struct {
 /* *rgb becomes u8 [H,W,3]. Without per_record the cells are spread evenly over the stream. Normalised cells (robust, minmax) are shown
  * on their own scale [-1, 1]; others channel by channel between the 0.5 and 99.5 percentiles of the original. */
 vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o);
+
+/* The true pixels of a record of samples as they are shown, [C,H,W] in [-1, 1]; the caller frees them. */
+vq_status vq_samples_shown(const vqt_record *r, float **pixels, int64_t shape[3]);
 
 #endif

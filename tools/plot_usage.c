@@ -37,7 +37,7 @@ static vq_status add_plot(vq_buf *b, int level, const vq_level_stats *l)
 	VQ_TRY(vq_plot_quote(b, l->name));
 	VQ_TRY(vq_buf_fmt(b, ".\": %lld of %lld codes in use (%.3g %%)\\nentropy %.3g bits of %d, perplexity %.4g\"\n", used, size, 100 * f->usage, f->entropy,
 	                  f->raw_bits, f->perplexity));
-	VQ_TRY(vq_buf_fmt(b, "set xrange [0.5:%lld.5]\nset boxwidth %lld\nunset label\nunset object\n", end, (long long)step_of(used)));
+	VQ_TRY(vq_buf_fmt(b, "set xrange [0.5:%lld.5]\nset xtics %s\nset boxwidth %lld\nunset label\nunset object\n", end, end <= 12 ? "1" : "autofreq", (long long)step_of(used)));
 	if (used < size)
 		VQ_TRY(vq_buf_fmt(b, "set object 1 rectangle from first %lld.5, graph 0 to first %lld.5, graph 1 behind fc rgb '#d55e00' fs solid 0.18 noborder\n"
 		                  "set label 1 '%lld dead%s' at graph 0.98, graph 0.06 right tc rgb '#7a2f00' front\n", used, end, size - used, end < size ? " ..." : ""));

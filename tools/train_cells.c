@@ -72,7 +72,6 @@ static void add_hash(vq_xxh64 *h, const train_cell *c, int channels)
 /* One record: normalised, described, and held in memory as long as there is room. */
 static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char *declared, uint32_t at)
 {
-	vq_geom g;
 	VQ_TRY(room(t));
 	train_cell *c = &t->v[t->n];
 	*c = (train_cell){ .file = (uint32_t)t->files, .at = at };
@@ -80,11 +79,9 @@ static vq_status add(train_cells *t, vqt_record *rec, const char *by, const char
 	forget_statistics(t, rec);
 	VQ_TRY(vq_cell_normalize(rec, &t->norm));
 	VQ_TRY(describe(rec, by, declared, c));
-	VQ_TRY(vq_cell_make(rec, t->channels, t->rule, t->masks, &c->cell));
-	if (t->masks && !c->cell.mask)
+	VQ_TRY(vq_cell_make(rec, t->channels, t->rule, true, &c->cell));
+	if (t->need_masks && !c->cell.mask)
 		return vq_fail(VQ_EINVAL, "record %s: it has no mask, which content_weighting needs (--set content_weighting=false goes without)", rec->id);
-	if (t->n == 1 && vq_geom_get(rec->meta, vqt_get(rec, "image"), &g) == VQ_OK)
-		strcpy(t->pad_mode, *g.mode ? g.mode : "reflect");
 	add_hash(&t->hash, c, t->channels);
 	c->size = c->cell;
 	c->size.pixels = NULL;
@@ -211,7 +208,7 @@ vq_status train_cells_get(void *ctx, uint32_t i, vq_cell *cell)
 	vq_cell_drop(&t->last);
 	vq_status s = vq_cell_normalize(&rec, &t->norm);
 	if (s == VQ_OK)
-		s = vq_cell_make(&rec, t->channels, t->rule, t->masks, &t->last);
+		s = vq_cell_make(&rec, t->channels, t->rule, true, &t->last);
 	vqt_record_free(&rec);
 	*cell = t->last;
 	return s;

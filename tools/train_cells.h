@@ -18,9 +18,8 @@ typedef struct {
 	uint32_t n, cap;
 	int channels;
 	vq_extent_rule rule;
-	bool masks;
+	bool need_masks;             /* a record without one is refused */
 	vq_norm norm;                /* how the cells are normalised */
-	char pad_mode[8];
 	cJSON *names, *chain;        /* channels, and the commands that made the stream */
 	vqt_file *file[2];           /* what cells beyond the memory limit are read from again: the stream, and --val */
 	int files;
@@ -29,7 +28,7 @@ typedef struct {
 	vq_cell last;                /* a cell that was read again */
 } train_cells;
 
-/* Zero-initialise, set rule, masks and limit (bytes of pixels to hold in memory; the rest is read again when needed). Reads a whole
+/* Zero-initialise, set rule, need_masks and limit (bytes of pixels to hold in memory; the rest is read again when needed). Reads a whole
  * stream once (path NULL: standard input) and adds its cells; at most two streams. A pipe, or a stream of batches, is copied to RUN, to a
  * file that has no name any more when this returns. raw: how
  * raw records are to be normalised. by: as vq_part_group. declared: the part of all its cells ("val"), or NULL. */

@@ -241,7 +241,22 @@ vq_status train_run_describe(const train_run *r)
 	return write_config(r);
 }
 
-static cJSON *losses(const vq_losses *l, bool val)
+/* Of each codebook, where there are several. */
+static cJSON *levels(const vq_losses *l, const vq_model_info *info)
+{
+	cJSON *list = cJSON_CreateArray();
+	for (int i = 0; i < info->levels; i++) {
+		cJSON *o = cJSON_CreateObject();
+		cJSON_AddStringToObject(o, "name", info->level[i].name);
+		cJSON_AddNumberToObject(o, "commit", l->level[i].commit);
+		cJSON_AddNumberToObject(o, "usage", l->level[i].usage);
+		cJSON_AddNumberToObject(o, "perplexity", l->level[i].perplexity);
+		cJSON_AddItemToArray(list, o);
+	}
+	return list;
+}
+
+static cJSON *losses(const vq_losses *l, const vq_model_info *info, bool val)
 {
 	cJSON *o = cJSON_CreateObject();
 	cJSON_AddNumberToObject(o, "loss", l->loss);
@@ -252,7 +267,10 @@ static cJSON *losses(const vq_losses *l, bool val)
 		cJSON_AddNumberToObject(o, "ssim", l->ssim);
 	}
 	cJSON_AddNumberToObject(o, "usage", l->usage);
+	cJSON_AddNumberToObject(o, "foreground_usage", l->front);
 	cJSON_AddNumberToObject(o, "perplexity", l->perplexity);
+	if (info->levels > 1)
+		cJSON_AddItemToObject(o, "levels", levels(l, info));
 	return o;
 }
 
@@ -269,9 +287,9 @@ static vq_status add_history(train_run *r, const vq_epoch *e)
 	cJSON_AddNumberToObject(o, "step", (double)e->step);
 	cJSON_AddNumberToObject(o, "seconds", e->seconds);
 	cJSON_AddNumberToObject(o, "pixels", (double)e->pixels);
-	cJSON_AddItemToObject(o, "train", losses(&e->train, false));
+	cJSON_AddItemToObject(o, "train", losses(&e->train, &r->model.info, false));
 	if (e->val.cells)
-		cJSON_AddItemToObject(o, "val", losses(&e->val, true));
+		cJSON_AddItemToObject(o, "val", losses(&e->val, &r->model.info, true));
 	cJSON_AddNumberToObject(o, "lr", e->lr);
 	cJSON_AddNumberToObject(o, "grad_norm", e->grad_norm);
 	cJSON_AddNumberToObject(o, "revived", (double)e->revived);

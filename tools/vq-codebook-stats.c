@@ -7,9 +7,11 @@
 #include "formats/outfile.h"
 #include "formats/safetensors.h"
 #include "tools/cli.h"
+#include "tools/coded.h"
 #include "tools/codestats.h"
 
 static struct { const char *model; int64_t batch; } opt;
+static const char *tables, *stream = "-";
 static vq_codestats run;
 
 static const vq_option options[] = {
@@ -17,6 +19,8 @@ static const vq_option options[] = {
 	  "The model that made the codes: adds the norms of its codebook vectors and the distances between them." },
 	{ "batch-size", 0, VQ_OPT_INT, &opt.batch, "N",
 	  "Also give the perplexity of every N records in a row, as papers report it for training batches.", .lo = 1, .hi = 1e9 },
+	{ "tables", 0, VQ_OPT_FILE, &tables, "CODES",
+	  "Also code the stream's codes as bytes, with tables counted over these (those of the training cells), and give the sizes. STREAM must be a file." },
 	{ 0 },
 };
 
@@ -138,8 +142,10 @@ static vq_status build_json(cJSON *json, vq_st *model)
 
 static vq_status report(vq_st *model)
 {
-	cJSON *json = cJSON_CreateObject();
+	cJSON *json = cJSON_CreateObject(), *sizes = NULL;
 	vq_status s = json ? build_json(json, model) : vq_fail(VQ_ENOMEM, "out of memory for JSON");
+	if (s == VQ_OK && tables && (s = vq_coded(stream, tables, &run, &sizes)) == VQ_OK)
+		s = vq_json_set(json, "coded", sizes);
 	char *text = s == VQ_OK ? cJSON_Print(json) : NULL, *line = text ? vq_format("%s\n", text) : NULL;
 	if (s == VQ_OK)
 		s = line ? vq_out_write(vq_cli.output, line, strlen(line)) : vq_fail(VQ_ENOMEM, "out of memory for JSON");
@@ -164,10 +170,14 @@ int main(int argc, char **argv)
 {
 	vq_strings operands;
 	vq_cli_parse(&tool, argc, argv, &operands);
+	if (operands.n)
+		stream = operands.v[0];
+	if (tables && !strcmp(stream, "-"))
+		vq_misuse("--tables reads the stream twice: name a file");
 	vq_st *model = NULL; /* opened first: a wrong name is told before a long stream is read */
 	vq_status s = opt.model ? vq_st_open(&model, opt.model) : VQ_OK;
 	if (s == VQ_OK)
-		s = read_stream(operands.n ? operands.v[0] : "-");
+		s = read_stream(stream);
 	if (s == VQ_OK)
 		s = report(model);
 	vq_st_close(model);

@@ -8,20 +8,28 @@
 #include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
+#include "tools/swap.h"
 #include "tools/window.h"
 
 static const char *model_path;
 static bool no_clip;
+static int codes_of; /* swap_kind */
+static const char *within;
 
 static const vq_option options[] = {
 	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model that made the codes. Required." },
 	{ .name = "no-clip", .type = VQ_OPT_FLAG, .value = &no_clip, .help = "Leave values beyond the range that the model's input was clipped to." },
+	{ .name = "codes", .type = VQ_OPT_CHOICE, .value = &codes_of, .arg = "WHOSE", .choices = "own|shuffled|mean",
+	  .help = "Decode each cell from its own codes (own, the default), from those of another cell whose codes have the same shape (shuffled; a "
+	          "cell without such another is left out), or from the code nearest to the mean everywhere (mean): what is lost then is what the codes carry." },
+	{ .name = "within", .type = VQ_OPT_STRING, .value = &within, .arg = "COLUMN",
+	  .help = "With --codes shuffled or mean: only among cells with the same value of this column, such as Metadata_Dataset." },
 	{ 0 },
 };
 
 static const vq_tool tool = {
 	.name = "vq-decode", .brief = "codes to reconstructed cells", .usage = "-m MODEL [options] [STREAM]", .options = options,
-	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_OUTPUT, .max_operands = 1,
+	.flags = VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_SEED | VQ_CLI_OUTPUT, .max_operands = 1,
 };
 
 typedef struct {
@@ -30,48 +38,82 @@ typedef struct {
 	vqt_reader *in;
 	vqt_writer *out;
 	bool clip;
+	swap *swap;             /* NULL: each cell's own codes */
+	uint64_t read;
 } decoder;
 
-static int next(void *ctx, vqt_record *rec) { return vqt_next(((decoder *)ctx)->in, rec); }
-
-/* Codes of every level, as i32. */
-static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k)
+static int next(void *ctx, vqt_record *rec)
 {
-	bool one = d->model.info.stride == 0;
+	decoder *d = ctx;
+	int got;
+	while ((got = vqt_next(d->in, rec)) > 0 && d->swap) {
+		int swapped = swap_apply(d->swap, d->read++, rec);
+		if (swapped > 0)
+			break;
+		vqt_record_free(rec);
+		if (swapped < 0)
+			return vq_context(swapped, "%s", vqt_name(d->in));
+	}
+	return got;
+}
+
+/* A level's codes, as i32. */
+static vq_status take_codes(const vq_code_level *level, const vq_tensor *t, int32_t **codes)
+{
+	size_t n = (size_t)t->shape[0] * (size_t)(level->stride ? t->shape[1] : 1);
+	if (!(*codes = vq_malloc(n * sizeof **codes)))
+		return VQ_ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		int32_t v = (*codes)[i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
+		if (v < 0 || v >= level->size)
+			return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)v, i, level->name, level->size);
+	}
+	return VQ_OK;
+}
+
+/* Codes of every level; h and w: positions of the first. The others' are checked once the extent is known. */
+static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k, int64_t *h, int64_t *w)
+{
 	for (int l = 0; l < d->model.info.levels; l++) {
 		const vq_code_level *level = &d->model.info.level[l];
-		int64_t h, w;
+		bool one = level->stride == 0;
 		vq_tensor *t = vqt_get(in, level->name);
 		if (!t || t->ndim != (one ? 1 : 2) || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
 			return vq_fail(VQ_EINVAL, "no %s \"%s\"", one ? "code of the whole cell" : "grid of codes", level->name);
 		if (one && t->shape[0] != 1)
 			return vq_fail(VQ_EINVAL, "%lld codes in \"%s\", not one", (long long)t->shape[0], level->name);
-		h = t->shape[0];
-		w = one ? 1 : t->shape[1];
-		if (l && (h != k->h || w != k->w))
-			return vq_fail(VQ_EINVAL, "\"%s\" has another grid than \"%s\"", level->name, d->model.info.level[0].name);
-		if (h < 1 || w < 1 || h > 1 << 15 || w > 1 << 15)
-			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)h, (long long)w);
-		k->h = (int)h;
-		k->w = (int)w;
-		size_t n = (size_t)k->h * (size_t)k->w;
-		if (!(k->codes[l] = vq_malloc(n * sizeof *k->codes[l])))
-			return VQ_ENOMEM;
-		for (size_t i = 0; i < n; i++) {
-			k->codes[l][i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
-			if (k->codes[l][i] < 0 || k->codes[l][i] >= level->size)
-				return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)k->codes[l][i], i, level->name, level->size);
+		int64_t rows = t->shape[0], columns = one ? 1 : t->shape[1];
+		if (rows < 1 || columns < 1 || rows > 1 << 15 || columns > 1 << 15)
+			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)rows, (long long)columns);
+		if (!l) {
+			*h = rows;
+			*w = columns;
 		}
+		VQ_TRY(take_codes(level, t, &k->codes[l]));
+	}
+	return VQ_OK;
+}
+
+/* Every level covers the same extent. */
+static vq_status check_grids(const decoder *d, const vqt_record *in, const cell_codes *k)
+{
+	for (int l = 0; l < d->model.info.levels; l++) {
+		const vq_code_level *level = &d->model.info.level[l];
+		const vq_tensor *t = vqt_get(in, level->name);
+		int h = codec_positions(k->extent_h, level->stride), w = codec_positions(k->extent_w, level->stride);
+		if (level->stride && (t->shape[0] != h || t->shape[1] != w))
+			return vq_fail(VQ_EINVAL, "\"%s\" is a grid of %lld x %lld codes; a cell of %d x %d has %d x %d there", level->name, (long long)t->shape[0],
+				(long long)t->shape[1], k->extent_h, k->extent_w, h, w);
 	}
 	return VQ_OK;
 }
 
 /* The extent and where the true pixels are in it: of a grid of codes, which it must fit; of one code a cell, what the model's rule makes of
  * the true size. */
-static vq_status read_place(const decoder *d, const vqt_record *in, cell_codes *k, vq_geom *g)
+static vq_status read_place(const decoder *d, const vqt_record *in, int64_t h, int64_t w, cell_codes *k, vq_geom *g)
 {
 	const vq_model_info *info = &d->model.info;
-	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, (int64_t)k->h * info->stride, (int64_t)k->w * info->stride } };
+	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, h * info->stride, w * info->stride } };
 	VQ_TRY(vq_geom_get(in->meta, info->stride ? &whole : NULL, g));
 	if (!info->stride) {
 		vq_pad_plan p;
@@ -140,10 +182,11 @@ static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record
 {
 	cell_codes k = {0};
 	vq_geom g;
+	int64_t h = 0, w = 0;
 	float *pixels = NULL;
-	vq_status s = read_codes(d, in, &k);
-	if (s == VQ_OK)
-		s = read_place(d, in, &k, &g);
+	vq_status s = read_codes(d, in, &k, &h, &w);
+	if (s == VQ_OK && (s = read_place(d, in, h, w, &k, &g)) == VQ_OK)
+		s = check_grids(d, in, &k);
 	if (s == VQ_OK)
 		s = read_skips(d, in, &k);
 	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
@@ -194,6 +237,18 @@ static void open_output(decoder *d)
 	cJSON_Delete(header);
 }
 
+static void open_swap(decoder *d, const char *path)
+{
+	if (!codes_of)
+		return;
+	if (!path || !strcmp(path, "-"))
+		vq_die("--codes needs a file: the codes are read twice");
+	if (swap_open(&d->swap, path, &d->model, (swap_kind)codes_of, within, vq_cli.seed) < 0)
+		vq_die(NULL);
+	if (swap_left_out(d->swap))
+		vq_warn("%s: %llu cells left out: no other has codes of the same shape", path, (unsigned long long)swap_left_out(d->swap));
+}
+
 int main(int argc, char **argv)
 {
 	vq_calm(argv);
@@ -203,9 +258,12 @@ int main(int argc, char **argv)
 	vq_cli_parse(&tool, argc, argv, &operands);
 	if (!model_path)
 		vq_misuse("-m MODEL is required");
+	if (within && !codes_of)
+		vq_misuse("--within belongs to --codes shuffled or mean");
 	if (vq_model_load(&d.model, model_path) < 0 || vqt_open(&d.in, operands.n ? operands.v[0] : NULL, "codes", NULL) < 0)
 		vq_die(NULL);
 	check_model(&d);
+	open_swap(&d, operands.n ? operands.v[0] : NULL);
 	d.clip = !no_clip && d.model.norm.clip && (d.model.norm.method == VQ_NORM_ROBUST || d.model.norm.method == VQ_NORM_MINMAX);
 	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, true) < 0)
 		vq_die(NULL);
@@ -221,6 +279,7 @@ int main(int argc, char **argv)
 	if (vqt_finish(d.out) < 0)
 		vq_die(NULL);
 	codec_close(d.codec);
+	swap_close(d.swap);
 	vq_model_free(&d.model);
 	return vq_cli_end(0);
 }

@@ -18,7 +18,7 @@ static bool features, only_given;
 
 static const vq_option options[] = {
 	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model.safetensors that vq-train wrote. Required." },
-	{ .name = "features", .type = VQ_OPT_FLAG, .value = &features, .help = "Also write, for each cell over its own mask, latent_mean and latent_std (a value a latent dimension) and histogram (how often each code occurs)." },
+	{ .name = "features", .type = VQ_OPT_FLAG, .value = &features, .help = "Also write, for each cell over its own mask, latent_mean and latent_std (a value a latent dimension) and histogram (how often each code occurs; histogram.1, ... of further codebooks)." },
 	{ .name = "only", .type = VQ_OPT_CHOICE, .value = &only, .arg = "PART", .choices = "train|val|test", .help = "Encode only these cells: by the split.csv beside the model, else by their Metadata_Split.", .given = &only_given },
 	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "The split.csv that --only follows." },
 	{ .name = "samples", .type = VQ_OPT_FILE, .value = &samples_path, .arg = "FILE", .help = "Also write the samples that were encoded, normalised, as a stream." },
@@ -81,10 +81,11 @@ static int next(void *ctx, vqt_record *rec)
 }
 
 /* A grid of codes is [h,w], one code a cell is [1]. */
-static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int h, int w, bool one)
+static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int height, int width)
 {
 	vq_tensor t;
-	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, one ? 1 : 2, (int64_t[]){ h, w }));
+	int h = codec_positions(height, l->stride), w = codec_positions(width, l->stride);
+	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, l->stride ? 2 : 1, (int64_t[]){ h, w }));
 	for (size_t i = 0; i < (size_t)h * (size_t)w; i++)
 		if (t.dtype == VQ_U16)
 			((uint16_t *)t.data)[i] = (uint16_t)codes[i];
@@ -101,12 +102,16 @@ static vq_status set_vector(vqt_record *out, const char *name, const float *v, i
 	return vqt_set(out, name, &t);
 }
 
-static vq_status set_histogram(vqt_record *out, const int32_t *v, int n)
+static vq_status set_histogram(vqt_record *out, int level, const int32_t *v, int n)
 {
 	vq_tensor t;
+	char name[32];
+	snprintf(name, sizeof name, "histogram.%d", level);
+	if (!level)
+		name[strlen("histogram")] = 0;
 	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ n }));
 	memcpy(t.data, v, sizeof *v * (size_t)n);
-	return vqt_set(out, "histogram", &t);
+	return vqt_set(out, name, &t);
 }
 
 /* The feature maps that the decoder needs: skip.0, ... [C,h,w]. */
@@ -127,7 +132,7 @@ static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cel
 static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
 {
 	vq_geom g = { .h = c->th, .w = c->tw, .top = c->top, .left = c->left, .bottom = c->h - c->top - c->th, .right = c->w - c->left - c->tw };
-	strcpy(g.mode, e->model.info.pad_zero ? "zero" : "reflect");
+	strcpy(g.mode, vq_pad_name((vq_pad_mode)e->model.info.pad_mode));
 	VQ_TRY(vqt_record_make(out, in->id));
 	cJSON_Delete(out->meta);
 	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
@@ -135,13 +140,15 @@ static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, 
 	VQ_TRY(vq_geom_set(out->meta, &g));
 	VQ_TRY(vq_json_set(out->meta, "extent", vq_json_doubles((double[]){ c->h, c->w }, 2)));
 	for (int l = 0; l < e->model.info.levels; l++)
-		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], k->h, k->w, e->model.info.stride == 0));
+		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], c->h, c->w));
 	VQ_TRY(set_skips(out, &e->model.info, k));
 	if (!features)
 		return VQ_OK;
 	VQ_TRY(set_vector(out, "latent_mean", k->mean, e->model.info.level[0].dim));
 	VQ_TRY(set_vector(out, "latent_std", k->std, e->model.info.level[0].dim));
-	return set_histogram(out, k->histogram, e->model.info.level[0].size);
+	for (int l = 0; l < e->model.info.levels; l++)
+		VQ_TRY(set_histogram(out, l, k->histogram[l], e->model.info.level[l].size));
+	return VQ_OK;
 }
 
 static vq_status encode(encoder *e, int worker, vqt_record *in, vqt_record *out)

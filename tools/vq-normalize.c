@@ -6,11 +6,12 @@
 #include "formats/outfile.h"
 #include "tools/cli.h"
 #include "tools/filter.h"
+#include "tools/like.h"
 #include "tools/normrec.h"
 
 static struct {
 	bool robust, zscore, minmax, none, no_clip, fit, percentiles_given, scope_given;
-	const char *percentiles, *stats, *group_by;
+	const char *percentiles, *stats, *like, *group_by;
 	int scope;
 	vq_strings where;
 } opt;
@@ -28,6 +29,7 @@ static const vq_option options[] = {
 	  "Take statistics from each record's own true pixels (record, the default) or from the field statistics that it carries (field).",
 	  "record|field", 0, 0, &opt.scope_given },
 	{ "stats", 0, VQ_OPT_FILE, &opt.stats, "FILE", "Take statistics from FILE, made by --fit; cells keep their differences in intensity." },
+	{ "like", 0, VQ_OPT_FILE, &opt.like, "FILE", "Normalise each record as the record of the same id in FILE was: grey levels that a model of raw pixels made, say, beside their reference." },
 	{ "fit", 0, VQ_OPT_FLAG, &opt.fit, NULL, "Write the statistics of all records as JSON instead of a stream." },
 	{ "group-by", 0, VQ_OPT_STRING, &opt.group_by, "COLUMN", "With --fit: statistics for each value of COLUMN (or A,B: each pair)." },
 	{ "where", 0, VQ_OPT_LIST, &opt.where, "COLUMN=VALUE", "With --fit: only records with this value, such as Metadata_Split=train. Repeatable; all must hold." },
@@ -36,7 +38,7 @@ static const vq_option options[] = {
 
 static const vq_tool tool = {
 	"vq-normalize", "map grey levels to the range a network is trained on",
-	"[--robust | --minmax | --zscore | --none] [options] [STREAM]\n--fit [--group-by COLUMN] [--where COLUMN=VALUE] [STREAM]", options,
+	"[--robust | --minmax | --zscore | --none] [options] [STREAM]\n--like FILE [STREAM]\n--fit [--group-by COLUMN] [--where COLUMN=VALUE] [STREAM]", options,
 	VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1,
 };
 
@@ -52,6 +54,8 @@ static void check_options(vq_norm *how)
 	*how = (vq_norm){ .method = VQ_NORM_ROBUST, .scope = "record", .percentiles = { 5, 95 } };
 	if (opt.robust + opt.minmax + opt.zscore + opt.none > 1)
 		vq_misuse("only one of --robust, --minmax, --zscore and --none can be had");
+	if (opt.like && (opt.robust + opt.minmax + opt.zscore + opt.none || opt.stats || opt.scope_given || opt.no_clip || opt.percentiles_given || opt.fit))
+		vq_misuse("--like takes everything from its file: it goes alone");
 	if (opt.fit && (opt.robust + opt.minmax + opt.zscore + opt.none || opt.stats || opt.scope_given || opt.no_clip))
 		vq_misuse("--fit writes statistics for every method: it goes with --group-by, --where and --percentiles alone");
 	if (!opt.fit && (opt.group_by || opt.where.n))
@@ -95,12 +99,28 @@ static void warn_of_constant(const vqt_record *rec, const vq_norm *n)
 		}
 }
 
-struct task { vq_norm how; vq_stats *stats; };
+struct task { vq_norm how; vq_stats *stats; like *like; };
+
+/* The limits of the other record, under the name that they have there. */
+static vq_status normalize_like(vqt_record *rec, const like *l)
+{
+	vq_norm want, how, done;
+	vq_status s = like_find(l, rec->id, &want);
+	if (s < 0)
+		return vq_context(s, "record %s", rec->id);
+	how = want;
+	snprintf(how.scope, sizeof how.scope, "stats");
+	VQ_TRY(vq_normalize_record(rec, &how, NULL, &done));
+	memcpy(done.scope, want.scope, sizeof done.scope);
+	return vq_norm_set(rec->meta, &done);
+}
 
 static vq_status normalize(vqt_record *rec, void *user)
 {
 	struct task *t = user;
 	vq_norm done;
+	if (t->like)
+		return normalize_like(rec, t->like);
 	VQ_TRY(vq_normalize_record(rec, &t->how, t->stats, &done));
 	warn_of_constant(rec, &done);
 	return VQ_OK;
@@ -149,7 +169,10 @@ int main(int argc, char **argv)
 		return fit(path, &t.how);
 	if (opt.stats)
 		t.stats = read_stats(opt.stats);
+	if (opt.like && like_open(&t.like, opt.like, tool.name) < 0)
+		vq_die(NULL);
 	int status = vq_filter_samples(path, tool.name, normalize, &t);
 	vq_stats_close(t.stats);
+	like_close(t.like);
 	return vq_cli_end(status);
 }

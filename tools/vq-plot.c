@@ -19,7 +19,7 @@ static struct { bool x, reference, per_record, model, group_by, records, codes, 
 static const vq_option options[] = {
 	{ "model", 'm', VQ_OPT_FILE, &job.model, "MODEL", "codebook, atlas: the model that made the codes.", .given = &given.model },
 	{ "reference", 0, VQ_OPT_FILE, &job.reference, "REF",
-	  "samples, difference, errors, atlas: the original samples, a file or -. Without it samples shows the stream's cells alone.", .given = &given.reference },
+	  "samples, difference, errors, atlas, map: the original samples, a file or -. Without it samples shows the stream's cells alone, and map points.", .given = &given.reference },
 	{ "per-record", 0, VQ_OPT_FILE, &job.per_record, "CSV",
 	  "The table of vq-metrics --per-record. errors: what is drawn. samples, difference: its PSNR beside each cell, and the cells from the worst to the best, evenly by rank.",
 	  .given = &given.per_record },
@@ -28,10 +28,10 @@ static const vq_option options[] = {
 	{ "script", 0, VQ_OPT_FLAG, &script, NULL,
 	  "curves, usage, codebook, map, errors: print the gnuplot script instead of running it. With -o it names that file as its output." },
 	{ .type = VQ_OPT_GROUP, .help = "Cells and codes" },
-	{ "records", 0, VQ_OPT_INT, &records, "N", "How many cells (default 8; errors: the 6 worst), spread evenly over the stream unless --per-record is given.", NULL, 1, 400, &given.records },
+	{ "records", 0, VQ_OPT_INT, &records, "N", "How many cells (default 8; errors: the 6 worst; map: thumbnails, as many as fit), spread evenly over the stream unless --per-record is given.", NULL, 1, 400, &given.records },
 	{ "codes", 0, VQ_OPT_INT, &codes, "N", "atlas: how many of the most used codes (default 16).", NULL, 1, 400, &given.codes },
 	{ "composite", 0, VQ_OPT_FLAG, &job.composite, NULL, "One picture of all channels, a colour each, instead of a row a channel.", .given = &given.composite },
-	{ "zoom", 0, VQ_OPT_INT, &zoom, "Z", "Each pixel becomes Z x Z (default: so that the largest cell is about 128 px, 256 in difference).", NULL, 1, 32, &given.zoom },
+	{ "zoom", 0, VQ_OPT_INT, &zoom, "Z", "Each pixel becomes Z x Z (default: so that the largest cell is about 160 px, 256 in difference).", NULL, 1, 32, &given.zoom },
 	{ "columns", 0, VQ_OPT_INT, &columns, "N", "Cells side by side (default: for a picture about 4:3).", NULL, 1, 400, &given.columns },
 	{ "error", 0, VQ_OPT_REAL, &job.error, "E", "End of the difference scale (default: 99 % of the differences fit in).", NULL, 1e-6, 2, &given.error },
 	{ 0 },
@@ -45,7 +45,7 @@ static const vq_tool tool = { "vq-plot", "draw training curves, reconstructions,
 	                          "usage -o FILE [STREAM]\n"
 	                          "codebook -o FILE -m MODEL [STREAM]\n"
 	                          "atlas -o FILE -m MODEL --reference REF [--codes N] [STREAM]\n"
-	                          "map -o FILE [--group-by COLUMN] [STREAM]",
+	                          "map -o FILE [--group-by COLUMN] [--reference REF [--records N]] [STREAM]",
 	                          options, VQ_CLI_OUTPUT, 0, -1 };
 
 /* --- the kinds ------------------------------------------------------------------------------------------------------- */
@@ -84,7 +84,7 @@ static const kind kinds[] = {
 	{ "usage", 0, 0, vq_plot_usage, NULL },
 	{ "codebook", MODEL, MODEL, vq_plot_codebook, NULL },
 	{ "atlas", MODEL | REFERENCE | CODES | COMPOSITE | ZOOM, MODEL | REFERENCE, NULL, vq_plot_atlas },
-	{ "map", GROUP, 0, vq_plot_map, NULL },
+	{ "map", GROUP | REFERENCE | RECORDS, 0, vq_plot_map, NULL },
 };
 #define KINDS "curves, samples, difference, errors, usage, codebook, atlas or map"
 
@@ -162,6 +162,8 @@ static void check_options(const kind *k)
 		vq_misuse("--script takes no pictures of cells: leave --reference out");
 	if (k->script == vq_plot_errors && !job.reference && (job.stream || given.records || given.composite || given.zoom || given.columns || given.error))
 		vq_misuse("errors shows the worst cells of a stream only beside --reference REF");
+	if (k->script == vq_plot_map && given.records && !job.reference)
+		vq_misuse("map shows pictures of cells only with --reference REF");
 	if (job.reference && !strcmp(job.reference, "-") && (!job.stream || !strcmp(job.stream, "-")))
 		vq_misuse("the stream and --reference cannot both be standard input");
 }

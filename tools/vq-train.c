@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "formats/config.h"
+#include "lib/train/collapse.h"
 #include "tools/calm.h"
 #include "tools/checkpoint.h"
 #include "tools/cli.h"
@@ -23,7 +24,7 @@ static const vq_option options[] = {
 	{ .name = "config", .letter = 'c', .type = VQ_OPT_FILE, .value = &config_path, .arg = "FILE", .help = "Model and training, as vq-config(5) tells. Default: the values of configs/cells.json." },
 	{ .name = "output", .letter = 'o', .type = VQ_OPT_FILE, .value = &run_path, .arg = "RUN", .help = "The directory that the run is kept in; made when it is not there. Default: the configuration's save_directory." },
 	{ .name = "set", .type = VQ_OPT_LIST, .value = &sets, .arg = "KEY=VALUE", .help = "Change one key of the configuration; may be given several times." },
-	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones." },
+	{ .name = "init", .type = VQ_OPT_FILE, .value = &init_path, .arg = "MODEL", .help = "Start from the weights of a safetensors file instead of fresh ones: a model of vq-train, or a PyTorch state_dict with the same names and shapes." },
 	{ .name = "seed", .type = VQ_OPT_INT, .value = &seed, .arg = "N", .help = "Seed of everything random. Default: the configuration's, which is 0.", .lo = 0, .hi = 9007199254740991, .given = &seed_given },
 	{ .name = "force", .type = VQ_OPT_FLAG, .value = &force, .help = "Start anew in a directory that holds a model already." },
 	{ .name = "resume", .type = VQ_OPT_FLAG, .value = &resume, .help = "Go on from RUN/last.ckpt as if the run had not stopped. The same stream must be given again; the configuration is the checkpoint's, and what is given of it must agree. --init is then without effect." },
@@ -119,6 +120,7 @@ typedef struct {
 	train_run *run;
 	vq_backend *b;
 	double saved;           /* when last.ckpt was last written */
+	vq_collapse collapse[VQ_CODE_LEVELS_MAX];
 	bool halted;
 } train_job;
 
@@ -138,9 +140,22 @@ static vq_status save(void *ctx, vq_trainer *t, bool inside)
 	return VQ_OK;
 }
 
+static void warn_of_collapse(train_job *j, const vq_epoch *e)
+{
+	const vq_model_info *info = &j->run->model.info;
+	for (int i = 0; i < info->levels; i++) {
+		const vq_code_level *l = &info->level[i];
+		char *text = vq_collapse_epoch(&j->collapse[i], &j->run->model.config, e->train.level[i].usage, l->size, e->train.level[i].positions, e->done);
+		if (text)
+			vq_warn("epoch %lld: %s%s%s", (long long)e->epoch, info->levels > 1 ? l->name : "", info->levels > 1 ? ": " : "", text);
+		free(text);
+	}
+}
+
 static vq_status epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
 {
 	vq_progress_end();
+	warn_of_collapse(ctx, e);
 	VQ_TRY(train_run_epoch(((train_job *)ctx)->run, t, e));
 	vq_info("epoch %lld, step %lld, %.1f s: train %.5f, val %.5f, PSNR %.2f dB, usage %.3f%s", (long long)e->epoch, (long long)e->step, e->seconds,
 		e->train.loss, e->val.loss, e->val.psnr, e->train.usage, e->best ? ", best so far" : "");
@@ -175,7 +190,7 @@ static vq_status read_cells(train_run *r, const char *stream)
 	VQ_TRY(vq_trainer_check(c));
 	VQ_TRY(vq_model_describe(c, 1, &info));
 	r->cells.rule = vq_extent_of(&info);
-	r->cells.masks = c->content_weighting;
+	r->cells.need_masks = c->content_weighting;
 	r->cells.limit = (uint64_t)memory;
 	VQ_TRY(train_cells_read(&r->cells, stream, r->dir, &raw, c->split_by, NULL));
 	if (!val_path)
@@ -196,7 +211,7 @@ static vq_status describe_model(train_run *r)
 	m->channels = r->cells.channels;
 	m->names = cJSON_Duplicate(r->cells.names, true);
 	m->norm = r->cells.norm;
-	strcpy(m->pad_mode, r->cells.pad_mode);
+	strcpy(m->pad_mode, vq_pad_name((vq_pad_mode)m->config.pad_mode));
 	if (s == VQ_OK && (!m->names || !m->chain))
 		s = vq_fail(VQ_ENOMEM, "out of memory");
 	return s;
@@ -259,12 +274,44 @@ static void summary(const train_run *r)
 		(long long)r->last.step, r->n_train, r->n_val, r->n_test);
 	if (e->val.cells)
 		fprintf(stderr, "; validation PSNR %.2f dB, SSIM %.3f", e->val.psnr, e->val.ssim);
-	fprintf(stderr, "; codebook usage %.3f; %.2f Mpx/s\n", e->train.usage, (double)r->last.pixels / 1e6 / r->last.seconds);
+	fprintf(stderr, "; codebook usage %.3f", e->train.usage);
+	if (isfinite(e->train.front))
+		fprintf(stderr, " (%.3f by foreground alone)", e->train.front);
+	fprintf(stderr, "; %.2f Mpx/s\n", (double)r->last.pixels / 1e6 / r->last.seconds);
+}
+
+/* Adds to the message the records of the batch that was not finite: as many as a line holds, and all with -v. */
+static vq_status name_failed(const train_run *r, const vq_trainer *t, vq_status s)
+{
+	const uint32_t *cell;
+	int n = vq_trainer_failed(t, &cell), i = 0;
+	vq_buf line = {0};
+	vq_status more = VQ_OK;
+	for (; i < n && line.len < 700 && more == VQ_OK; i++)
+		more = vq_buf_fmt(&line, "%s%s", i ? ", " : "", r->cells.v[cell[i]].id);
+	if (i < n && more == VQ_OK)
+		more = vq_buf_fmt(&line, " and %d more", n - i);
+	for (int k = 0; k < n; k++)
+		vq_info("of that batch: %s", r->cells.v[cell[k]].id);
+	char *was = n ? vq_strdup(vq_message()) : NULL;
+	if (was && line.data && more == VQ_OK)
+		s = vq_fail(s, "%s; the batch's records: %s", was, line.data);
+	free(was);
+	vq_buf_free(&line);
+	return s;
+}
+
+static void tell_memory(const vq_trainer *t)
+{
+	size_t plain, bytes = vq_trainer_memory(t, &plain);
+	char *than = plain ? vq_format("; without checkpoint_activations %.1f MiB (%.0f %% saved)", (double)plain / 1048576, 100 - 100. * (double)bytes / (double)plain) : NULL;
+	vq_info("activations and gradients: %.1f MiB%s", (double)bytes / 1048576, than ? than : "");
+	free(than);
 }
 
 static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, double started)
 {
-	train_job job = { r, b, vq_seconds(), false };
+	train_job job = { .run = r, .b = b, .saved = vq_seconds() };
 	vq_trainer *t;
 	const vq_norm *n = &r->model.norm;
 	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,
@@ -275,9 +322,11 @@ static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, doub
 	vq_info("%u cells to train, %u to choose the model, %u kept; %.2f s until the first step", r->n_train, r->n_val, r->n_test, vq_seconds() - started);
 	catch_interrupt();
 	if (s == VQ_OK)
-		s = vq_trainer_run(t);
+		s = name_failed(r, t, vq_trainer_run(t));
 	sigaction(SIGINT, &at_once, NULL);
 	vq_progress_end();
+	if (s == VQ_OK)
+		tell_memory(t);
 	char *where = profile && s == VQ_OK ? vq_trainer_profile(t) : NULL;
 	if (where)
 		fprintf(stderr, "%s", where);

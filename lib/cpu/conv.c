@@ -62,29 +62,20 @@ static vq_status make_reorder(vq_plan *p, dnnl_primitive_t *r, const dnnl_memory
 	return s;
 }
 
-/* The roles of a node's values in the underlying convolution. */
-typedef struct {
-	enum { FORWARD, BY_DATA, BY_WEIGHT } kind;
-	int src, dst;           /* values on the image side and on the feature side of the convolution */
-	int w;                  /* the weights, or their gradient */
-	int bias;               /* fused into the primitive */
-	bool relu, sum;
-} roles;
-
-static roles roles_of(const vq_node *n)
+static cpu_conv roles_of(const vq_node *n)
 {
 	switch (n->op) {
-	case VQ_OP_CONV: return (roles){ FORWARD, n->in[0], n->out[0], n->in[1], n->in[2], n->act == VQ_FN_RELU, n->in[3] >= 0 };
-	case VQ_OP_CONV_DATA: return (roles){ BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false };
-	case VQ_OP_CONV_WEIGHT: return (roles){ BY_WEIGHT, n->in[0], n->in[1], n->out[0], -1, false, false };
-	case VQ_OP_DECONV: return (roles){ BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false };
-	case VQ_OP_DECONV_DATA: return (roles){ FORWARD, n->in[0], n->out[0], n->in[1], -1, false, false };
-	default: return (roles){ BY_WEIGHT, n->in[1], n->in[0], n->out[0], -1, false, false };
+	case VQ_OP_CONV: return (cpu_conv){ CPU_FORWARD, n->in[0], n->out[0], n->in[1], n->in[2], n->act == VQ_FN_RELU, n->in[3] >= 0, n->k, n->s, n->p };
+	case VQ_OP_CONV_DATA: return (cpu_conv){ CPU_BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false, n->k, n->s, n->p };
+	case VQ_OP_CONV_WEIGHT: return (cpu_conv){ CPU_BY_WEIGHT, n->in[0], n->in[1], n->out[0], -1, false, false, n->k, n->s, n->p };
+	case VQ_OP_DECONV: return (cpu_conv){ CPU_BY_DATA, n->out[0], n->in[0], n->in[1], -1, false, false, n->k, n->s, n->p };
+	case VQ_OP_DECONV_DATA: return (cpu_conv){ CPU_FORWARD, n->in[0], n->out[0], n->in[1], -1, false, false, n->k, n->s, n->p };
+	default: return (cpu_conv){ CPU_BY_WEIGHT, n->in[1], n->in[0], n->out[0], -1, false, false, n->k, n->s, n->p };
 	}
 }
 
 /* The primitive's description: forward, or backward with a forward one as the hint it needs. */
-static vq_status describe_conv(vq_plan *p, const vq_node *n, const roles *r, dnnl_primitive_desc_t *out)
+static vq_status describe_conv(vq_plan *p, const vq_node *n, const cpu_conv *r, dnnl_primitive_desc_t *out)
 {
 	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
 	dnnl_memory_desc_t s, d, w, wf, b;
@@ -93,9 +84,9 @@ static vq_status describe_conv(vq_plan *p, const vq_node *n, const roles *r, dnn
 	dnnl_dims_t far = { (dst->h - 1) * n->s + n->k - src->h - n->p, (dst->w - 1) * n->s + n->k - src->w - n->p };
 	describe(&s, src);
 	describe(&d, dst);
-	dnnl_data_type_t compute = type_of(r->kind == FORWARD ? src->dtype : dst->dtype);
+	dnnl_data_type_t compute = type_of(r->kind == CPU_FORWARD ? src->dtype : dst->dtype);
 	dnnl_memory_desc_init_by_tag(&wf, 4, wdims, compute, dnnl_format_tag_any);
-	dnnl_memory_desc_init_by_tag(&w, 4, wdims, r->kind == BY_WEIGHT ? dnnl_f32 : compute, dnnl_format_tag_any);
+	dnnl_memory_desc_init_by_tag(&w, 4, wdims, r->kind == CPU_BY_WEIGHT ? dnnl_f32 : compute, dnnl_format_tag_any);
 	dnnl_memory_desc_init_by_tag(&b, 1, bdims, dnnl_f32, dnnl_a);
 
 	dnnl_primitive_attr_t attr = NULL;
@@ -114,13 +105,13 @@ static vq_status describe_conv(vq_plan *p, const vq_node *n, const roles *r, dnn
 	vq_status st;
 	VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_forward_desc_init(&fd, dnnl_forward_training, dnnl_convolution_direct, &s, &wf,
 		r->bias >= 0 ? &b : NULL, &d, stride, pad, far), "convolution_forward"), done);
-	VQ_TRY_GOTO(st, cpu_dnnl(dnnl_primitive_desc_create(r->kind == FORWARD ? out : &hint, &fd, r->kind == FORWARD ? attr : NULL, p->b->engine, NULL),
+	VQ_TRY_GOTO(st, cpu_dnnl(dnnl_primitive_desc_create(r->kind == CPU_FORWARD ? out : &hint, &fd, r->kind == CPU_FORWARD ? attr : NULL, p->b->engine, NULL),
 		"convolution_forward"), done);
-	if (r->kind == BY_DATA) {
+	if (r->kind == CPU_BY_DATA) {
 		VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_backward_data_desc_init(&bd, dnnl_convolution_direct, &s, &w, &d, stride, pad, far),
 			"convolution_backward_data"), done);
 		st = cpu_dnnl(dnnl_primitive_desc_create(out, &bd, attr, p->b->engine, hint), "convolution_backward_data");
-	} else if (r->kind == BY_WEIGHT) {
+	} else if (r->kind == CPU_BY_WEIGHT) {
 		VQ_TRY_GOTO(st, cpu_dnnl(dnnl_convolution_backward_weights_desc_init(&bd, dnnl_convolution_direct, &s, &w, NULL, &d, stride, pad, far),
 			"convolution_backward_weights"), done);
 		st = cpu_dnnl(dnnl_primitive_desc_create(out, &bd, attr, p->b->engine, hint), "convolution_backward_weights");
@@ -133,7 +124,7 @@ done:
 }
 
 /* A weight (or its gradient) in the primitive's layout, with the way from or to the flat buffer. */
-static vq_status prepare_weight(vq_plan *p, const roles *r, cpu_node *c, const dnnl_memory_desc_t *want)
+static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, const dnnl_memory_desc_t *want)
 {
 	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
 	dnnl_memory_desc_t plain;
@@ -144,14 +135,17 @@ static vq_status prepare_weight(vq_plan *p, const roles *r, cpu_node *c, const d
 	memset(c->w.bytes, 0, dnnl_memory_desc_get_size(want));
 	VQ_TRY(memory(p, &c->w.mem, want, c->w.bytes));
 	VQ_TRY(memory(p, &c->w.plain, &plain, cpu_at(p, r->w)));
-	if (r->kind == BY_WEIGHT)
+	if (r->kind == CPU_BY_WEIGHT)
 		return make_reorder(p, &c->back, want, &plain, true);
 	return make_reorder(p, &c->w.reorder, &plain, want, false);
 }
 
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
-	roles r = roles_of(n);
+	cpu_conv r = roles_of(n);
+	VQ_TRY(cpu_wino_prepare(p, &r, c));
+	if (c->wino)
+		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(cpu_v(p, r.src)->c, cpu_v(p, r.dst)->c)));
 	dnnl_primitive_desc_t pd = NULL;
 	VQ_TRY(describe_conv(p, n, &r, &pd));
 	const char *impl = "";
@@ -160,7 +154,7 @@ vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	vq_status s = cpu_dnnl(dnnl_primitive_create(&c->prim, pd), "primitive_create");
 	dnnl_memory_desc_t sd, dd, bd;
 	const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-	const dnnl_memory_desc_t *want = dnnl_primitive_desc_query_md(pd, r.kind == BY_WEIGHT ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+	const dnnl_memory_desc_t *want = dnnl_primitive_desc_query_md(pd, r.kind == CPU_BY_WEIGHT ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
 	describe(&sd, cpu_v(p, r.src));
 	describe(&dd, cpu_v(p, r.dst));
 	dnnl_dims_t bdims = { cpu_v(p, r.dst)->c };
@@ -182,7 +176,7 @@ vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 }
 
 /* Points the memories at where this run's arena is. */
-static void bind(vq_plan *p, const roles *r, cpu_node *c)
+static void bind(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	dnnl_memory_set_data_handle(c->mem[SRC], cpu_at(p, r->src));
 	dnnl_memory_set_data_handle(c->mem[DST], cpu_at(p, r->dst));
@@ -197,15 +191,14 @@ static vq_status reorder(vq_plan *p, dnnl_primitive_t prim, dnnl_memory_t from, 
 	return cpu_dnnl(dnnl_primitive_execute(prim, p->b->stream, 2, args), "reorder");
 }
 
-vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
+static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
-	roles r = roles_of(n);
-	bind(p, &r, c);
+	bind(p, r, c);
 	if (c->w.version != p->s->version) {
 		VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
 		c->w.version = p->s->version;
 	}
-	bool forward = r.kind == FORWARD;
+	bool forward = r->kind == CPU_FORWARD;
 	dnnl_exec_arg_t args[5] = {
 		{ forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC, c->mem[SRC] },
 		{ DNNL_ARG_WEIGHTS, c->w.mem },
@@ -214,6 +207,16 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		{ DNNL_ARG_BIAS, c->mem[BIAS] },
 	};
 	VQ_TRY(cpu_dnnl(dnnl_primitive_execute(c->prim, p->b->stream, c->mem[BIAS] ? 5 : 4, args), "convolution"));
+	return VQ_OK;
+}
+
+vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
+{
+	cpu_conv r = roles_of(n);
+	if (c->wino)
+		cpu_wino_run(p, &r, c);
+	else
+		VQ_TRY(library_run(p, &r, c));
 	if (n->op == VQ_OP_DECONV && (n->in[2] >= 0 || n->act != VQ_FN_NONE))
 		cpu_bias_act(p, n->out[0], cpu_at(p, n->in[2]), n->act);
 	return VQ_OK;
@@ -221,7 +224,14 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 
 vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
-	roles r = roles_of(n);
+	cpu_conv r = roles_of(n);
+	if (c->wino) {
+		bool fused = n->op == VQ_OP_CONV_WEIGHT; /* a transposed one's bias is on its other side */
+		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);
+		if (n->out[1] >= 0 && !fused)
+			cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));
+		return VQ_OK;
+	}
 	bind(p, &r, c);
 	dnnl_exec_arg_t args[4] = {
 		{ DNNL_ARG_SRC, c->mem[SRC] },

@@ -5,12 +5,18 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "lib/cpu/kernels.h"
+#include "lib/cpu/wino.h"
+
+typedef enum { CPU_CONV_AUTO, CPU_CONV_DIRECT /* the library's */, CPU_CONV_WINOGRAD /* wherever it can be */ } cpu_conv_choice;
 
 typedef struct {
 	vq_backend b;
 	dnnl_engine_t engine;
 	dnnl_stream_t stream;
 	const vq_kernels *k;
+	int level;              /* of instructions: vq_kernels_pick's, 5 with bf16 */
+	bool amx;
+	cpu_conv_choice conv;   /* by the environment's VQ_CPU_CONV: direct, winograd; for tests and timings */
 } cpu_backend;
 
 struct vq_store {
@@ -59,7 +65,18 @@ typedef struct {
 	bool direct;            /* the primitive reads the flat buffer itself */
 } cpu_view;
 
+/* The roles of a node's values in a convolution. */
+typedef struct {
+	enum { CPU_FORWARD, CPU_BY_DATA, CPU_BY_WEIGHT } kind;
+	int src, dst;           /* values on the image side and on the feature side of the convolution */
+	int w;                  /* the weights, or their gradient */
+	int bias;               /* fused */
+	bool relu, sum;
+	int k, s, p;
+} cpu_conv;
+
 struct cpu_node {
+	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.bytes has its filters, extra zeros */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
 	cpu_view w;
@@ -100,6 +117,10 @@ vq_status cpu_conv_prepare(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_weight_run(vq_plan *, const vq_node *, cpu_node *);
 void cpu_node_drop(cpu_node *);
+/* wino.c */
+vq_status cpu_wino_prepare(vq_plan *, const cpu_conv *, cpu_node *); /* sets c->wino where it takes the convolution */
+void cpu_wino_run(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_wino_weight_run(vq_plan *, const cpu_conv *, cpu_node *, float *db /* or NULL */);
 /* pointwise.c */
 vq_status cpu_act_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_act_bwd_run(vq_plan *, const vq_node *, cpu_node *);

@@ -11,7 +11,45 @@ vq_status cpu_linear_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	for (int i = 0; i < 2; i++)
 		if (n->in[i] >= 0 && cpu_v(p, n->in[i])->dtype != VQ_F32)
 			return vq_fail(VQ_EUNSUP, "linear layers take f32");
-	return cpu_scratch(p, cpu_sums_bytes((size_t)cpu_v(p, n->in[1])->c));
+	return cpu_scratch(p, VQ_MAX(cpu_sums_bytes((size_t)cpu_v(p, n->in[1])->c), sizeof(float) * KERNEL_ROWS * (size_t)cpu_v(p, n->in[0])->c));
+}
+
+/* Two blocks of rows read w twice; BLAS packs it. */
+static bool few_rows(const vq_plan *p, int in) { return p->b->k->linear && p->step->items <= 2 * KERNEL_ROWS && in % 16 == 0; }
+
+static void linear_few(vq_plan *p, int rows, int in, int out, const float *x, const float *w, const float *bias, float *y)
+{
+	float *xt = (float *)p->scratch;
+	int threads = p->b->b.threads;
+	for (int r0 = 0; r0 < rows; r0 += KERNEL_ROWS) {
+		int m = VQ_MIN(rows - r0, (int)KERNEL_ROWS);
+#pragma omp parallel num_threads(threads)
+		{
+#pragma omp for schedule(static)
+			for (int i = 0; i < in; i++)
+				for (int r = 0; r < KERNEL_ROWS; r++)
+					xt[(size_t)i * KERNEL_ROWS + (size_t)r] = r < m ? x[(size_t)(r0 + r) * (size_t)in + (size_t)i] : 0;
+#pragma omp for schedule(static, 1)
+			for (int i = 0; i < threads; i++) {
+				size_t from, to;
+				cpu_part((size_t)out, 16, i, threads, &from, &to);
+				p->b->k->linear((size_t)m, (size_t)in, (size_t)out, from, to, xt, w, bias, y + (size_t)r0 * (size_t)out);
+			}
+		}
+	}
+}
+
+static void linear_data_few(vq_plan *p, int rows, int in, int out, const float *dy, const float *w, float *dx)
+{
+	int threads = p->b->b.threads;
+	for (int r0 = 0; r0 < rows; r0 += KERNEL_ROWS) {
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+		for (int i = 0; i < threads; i++) {
+			size_t from, to;
+			cpu_part((size_t)in, 16, i, threads, &from, &to);
+			p->b->k->linear_data((size_t)VQ_MIN(rows - r0, (int)KERNEL_ROWS), (size_t)in, (size_t)out, from, to, dy + (size_t)r0 * (size_t)out, w, dx + (size_t)r0 * (size_t)in);
+		}
+	}
 }
 
 vq_status cpu_linear_run(vq_plan *p, const vq_node *n, cpu_node *c)
@@ -20,6 +58,10 @@ vq_status cpu_linear_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	const float *x = cpu_at(p, n->in[0]), *w = cpu_at(p, n->in[1]), *bias = cpu_at(p, n->in[2]);
 	float *y = cpu_at(p, n->out[0]);
 	memset(y, 0, cpu_v(p, n->out[0])->bytes);
+	if (few_rows(p, in)) {
+		linear_few(p, rows, in, out, x, w, bias, y);
+		return VQ_OK;
+	}
 	for (int r = 0; r < rows && bias; r++)
 		memcpy(y + (size_t)r * (size_t)out, bias, sizeof *y * (size_t)out);
 	if (rows)
@@ -32,7 +74,9 @@ vq_status cpu_linear_data_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	int rows = p->step->items, out = cpu_v(p, n->in[0])->c, in = cpu_v(p, n->out[0])->c;
 	float *dx = cpu_at(p, n->out[0]);
 	memset(dx, 0, cpu_v(p, n->out[0])->bytes);
-	if (rows)
+	if (few_rows(p, in))
+		linear_data_few(p, rows, in, out, cpu_at(p, n->in[0]), cpu_at(p, n->in[1]), dx);
+	else if (rows)
 		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, in, out, 1, cpu_at(p, n->in[0]), out, cpu_at(p, n->in[1]), in, 0, dx, in);
 	return VQ_OK;
 }

@@ -99,6 +99,8 @@ static void cast(vq_dtype from, vq_dtype to, size_t n, const void *x, void *y)
 			yf[i] = ldh(xh + i);
 }
 
+static void blend(vq_dtype t, size_t n, const float w[4], const void *const x[4], void *y) { BY_TYPE(t, blend, n, w, x, y); }
+static void spread(vq_dtype t, size_t n, const float w[4], const void *dy, void *const x[4]) { BY_TYPE(t, spread, n, w, dy, x); }
 static void bias_act(vq_dtype t, vq_act a, size_t rows, size_t c, const float *bias, void *y) { BY_TYPE(t, bias_act, a, rows, c, bias, y); }
 static void col_sum(vq_dtype t, size_t rows, size_t c, const void *x, double *out) { BY_TYPE(t, col_sum, rows, c, x, out); }
 
@@ -264,6 +266,62 @@ static void axpy(size_t n, float a, const float *x, float *y)
 		y[i] += a * x[i];
 }
 
+#if defined __AVX512F__
+/* --- linear layers of a few rows ------------------------------------------------------------------------------------ */
+
+/* Rows are the lanes: no sums across lanes, and each weight is one broadcast. */
+static void linear(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *xt, const float *w, const float *bias, float *y)
+{
+	enum { OUTS = 8 }; /* streams of weights: as many as a cache set has lines */
+	for (size_t o = from; o < to; o += OUTS) {
+		lanes s[OUTS];
+		const float *at[OUTS];
+		for (size_t j = 0; j < OUTS; j++) {
+			at[j] = w + VQ_MIN(o + j, to - 1) * in;
+			s[j] = (lanes){0} + (bias ? bias[VQ_MIN(o + j, to - 1)] : 0);
+		}
+		for (size_t i = 0; i < in; i++) {
+			lanes x = load(xt + i * KERNEL_ROWS);
+			for (int j = 0; j < OUTS; j++)
+				s[j] += x * ((lanes){0} + at[j][i]);
+		}
+		for (size_t j = 0; j < OUTS && o + j < to; j++)
+			for (size_t r = 0; r < rows; r++)
+				y[r * out + o + j] = s[j][r];
+	}
+}
+
+typedef float lanes_to __attribute__((vector_size(64), aligned(4), may_alias));
+
+static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx)
+{
+	enum { OUTS = 16 };
+	float g[OUTS][KERNEL_ROWS];
+	for (size_t o = 0; o < out; o += OUTS) {
+		size_t n = VQ_MIN(out - o, (size_t)OUTS);
+		for (size_t j = 0; j < n; j++)
+			for (size_t r = 0; r < KERNEL_ROWS; r++)
+				g[j][r] = r < rows ? dy[r * out + o + j] : 0;
+		for (size_t i = from; i < to; i += 16) {
+			lanes s[KERNEL_ROWS];
+			for (size_t r = 0; r < KERNEL_ROWS; r++)
+				s[r] = o && r < rows ? (lanes)load(dx + r * in + i) : (lanes){0};
+			for (size_t j = 0; j < n; j++) {
+				lanes x = load(w + (o + j) * in + i);
+				for (int r = 0; r < KERNEL_ROWS; r++)
+					s[r] += x * ((lanes){0} + g[j][r]);
+			}
+			for (size_t r = 0; r < KERNEL_ROWS; r++)
+				if (r < rows)
+					*(lanes_to *)(dx + r * in + i) = s[r];
+		}
+	}
+}
+#else
+#define linear NULL
+#define linear_data NULL
+#endif
+
 extern const vq_kernels VQ_KERNELS;
 const vq_kernels VQ_KERNELS = { VQ_KERNELS_NAME, act, act_bwd, add, cast, bias_act, col_sum, col_square, norm, norm_sums, norm_bwd, nearest, loss,
-	square_distance, sum_squares, adam, sgd, axpy };
+	square_distance, sum_squares, adam, sgd, blend, spread, linear, linear_data, axpy };

@@ -7,6 +7,8 @@
 
 #include "lib/backend.h"
 
+enum { KERNEL_ROWS = 16 };
+
 typedef struct {
 	const char *name;
 	/* y = act(x); dx (+)= dy act'(...): relu and leaky from y, silu and gelu from x. n elements of dtype t. */
@@ -40,6 +42,14 @@ typedef struct {
 	void (*adam)(size_t n, bool decoupled, float lr, float beta1, float beta2, float eps, float decay, float c1, float c2, float factor,
 	             const float *g, float *m, float *v, float *p);
 	void (*sgd)(size_t n, float lr, float momentum, float decay, bool first, float factor, const float *g, float *m, float *p);
+	/* y = the sum of w[i] x[i] over four rows of n; and back: x[i] += w[i] dy, one after the other, for they may be the same */
+	void (*blend)(vq_dtype t, size_t n, const float w[4], const void *const x[4], void *y);
+	void (*spread)(vq_dtype t, size_t n, const float w[4], const void *dy, void *const x[4]);
+	/* Linear layers of a few rows, up to KERNEL_ROWS at a time; what they read of w [out, in] they read once. NULL where BLAS is as good.
+	 * linear: y [rows, out] at columns [from, to) gets x w' + bias (or NULL); xt is x [rows, in] with rows and columns exchanged, KERNEL_ROWS wide.
+	 * linear_data: dx [rows, in] at columns [from, to), multiples of 16, gets dy w. */
+	void (*linear)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *xt, const float *w, const float *bias, float *y);
+	void (*linear_data)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx);
 	/* y = a x + y */
 	void (*axpy)(size_t n, float a, const float *x, float *y);
 } vq_kernels;

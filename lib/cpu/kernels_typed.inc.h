@@ -30,6 +30,24 @@ static void N(add)(size_t n, const void *av, const void *bv, void *yv)
 		ST(y + i, LD(a + i) + LD(b + i));
 }
 
+static void N(blend)(size_t n, const float w[4], const void *const x[4], void *yv)
+{
+	const T *a = x[0], *b = x[1], *c = x[2], *d = x[3];
+	T *y = yv;
+	for (size_t i = 0; i < n; i++)
+		ST(y + i, w[0] * LD(a + i) + w[1] * LD(b + i) + w[2] * LD(c + i) + w[3] * LD(d + i));
+}
+
+static void N(spread)(size_t n, const float w[4], const void *dyv, void *const x[4])
+{
+	const T *dy = dyv;
+	for (int k = 0; k < 4; k++) {
+		T *to = x[k];
+		for (size_t i = 0; i < n && w[k] != 0; i++)
+			ST(to + i, LD(to + i) + w[k] * LD(dy + i));
+	}
+}
+
 static void N(bias_act)(vq_act a, size_t rows, size_t c, const float *bias, void *yv)
 {
 	T *y = yv;

@@ -96,6 +96,8 @@ vq_status cpu_norm_run(vq_plan *p, const vq_node *n, cpu_node *node)
 		for (size_t i = 0; i < c; i++) {
 			double s2 = sums[i] / count;
 			save[c + i] = (float)(1 / sqrt(s2 + (double)n->b));
+			if (n->again)
+				continue;
 			mean[i] += n->a * (save[i] - mean[i]);
 			var[i] += n->a * ((float)(count > 1 ? s2 * count / (count - 1) : s2) - var[i]);
 		}

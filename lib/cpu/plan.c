@@ -320,7 +320,41 @@ void cpu_share(const vq_plan *p, size_t n, cpu_piece *fn, void *ctx)
 	}
 }
 
-static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
+static bool finite_piece(const vq_plan *p, int value, size_t at, size_t n)
+{
+	const vq_value *x = cpu_v(p, value);
+	const char *v = cpu_at(p, value);
+	for (size_t k = at; k < at + n; k++)
+		if (!isfinite(x->dtype == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)v)[k]) : ((const float *)v)[k]))
+			return false;
+	return true;
+}
+
+/* What lies outside all items is nobody's, and may be what another value left there. */
+static bool finite_value(const vq_plan *p, int value)
+{
+	const vq_value *x = cpu_v(p, value);
+	size_t items = (size_t)p->step->items, n = (size_t)x->n, row = n ? cpu_count(x) / n : 0;
+	if (x->dtype != VQ_F32 && x->dtype != VQ_BF16)
+		return true;
+	if (x->grid < 0)
+		return finite_piece(p, value, 0, row * (n == (size_t)p->g.items_max ? items : n));
+	const cpu_runs *r = cpu_where(p, x, CPU_EXTENT);
+	for (int i = 0; i < r->n; i++)
+		if (!finite_piece(p, value, r->r[i].at * (size_t)x->c, r->r[i].n * (size_t)x->c))
+			return false;
+	return true;
+}
+
+static bool finite_input(const vq_plan *p, const vq_node *n)
+{
+	for (int j = 0; j < VQ_NODE_IN; j++)
+		if (n->in[j] >= 0 && (cpu_v(p, n->in[j])->where == VQ_AT_INPUT || cpu_v(p, n->in[j])->where == VQ_AT_PARAM) && !finite_value(p, n->in[j]))
+			return false;
+	return true;
+}
+
+static vq_status run_nodes(vq_plan *p, vq_step *step, unsigned phases, int *bad)
 {
 	if (step->items < 0 || step->items > p->g.items_max)
 		return vq_fail(VQ_EINVAL, "%d items in a plan for at most %d", step->items, p->g.items_max);
@@ -335,30 +369,30 @@ static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
 		const vq_node *n = &p->g.node[i];
 		if (!(n->phase & phases))
 			continue;
+		if (bad && !finite_input(p, n)) {
+			*bad = i;
+			return VQ_OK;
+		}
 		double t = vq_seconds();
 		vq_status s = cpu_ops[n->op].run(p, n, &p->node[i]);
 		if (s < 0)
 			return vq_context(s, "%s", vq_op_name(n->op));
 		p->seconds[i] += vq_seconds() - t;
+		for (int j = 0; bad && j < VQ_NODE_OUT; j++)
+			if (n->out[j] >= 0 && !finite_value(p, n->out[j])) {
+				*bad = i;
+				return VQ_OK;
+			}
 	}
 	return VQ_OK;
 }
 
-static int plan_first_bad(vq_plan *p)
+static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases) { return run_nodes(p, step, phases, NULL); }
+
+static int plan_first_bad(vq_plan *p, vq_step *step, unsigned phases)
 {
-	for (int i = 0; i < p->g.nn; i++)
-		for (int j = 0; j < VQ_NODE_OUT; j++) {
-			int v = p->g.node[i].out[j];
-			if (v < 0 || cpu_v(p, v)->dtype == VQ_I32 || !vq_still_there(&p->g, i, v))
-				continue;
-			const vq_value *x = cpu_v(p, v);
-			for (size_t k = 0; k < cpu_count(x); k++) {
-				float f = x->dtype == VQ_BF16 ? vq_bf16_to_f32(((uint16_t *)cpu_at(p, v))[k]) : ((float *)cpu_at(p, v))[k];
-				if (!isfinite(f))
-					return i;
-			}
-		}
-	return -1;
+	int bad = -1;
+	return run_nodes(p, step, phases, &bad) < 0 ? -1 : bad;
 }
 
 static const double *plan_seconds(const vq_plan *p) { return p->seconds; }
@@ -372,6 +406,14 @@ static void close_backend(vq_backend *b)
 	dnnl_stream_destroy(c->stream);
 	dnnl_engine_destroy(c->engine);
 	free(c);
+}
+
+/* VQ_CPU_CONV in the environment: tests and timings choose with it. */
+static vq_status conv_choice(cpu_conv_choice *c)
+{
+	const char *v = getenv("VQ_CPU_CONV");
+	*c = !v ? CPU_CONV_AUTO : !strcmp(v, "direct") ? CPU_CONV_DIRECT : CPU_CONV_WINOGRAD;
+	return !v || *c == CPU_CONV_DIRECT || !strcmp(v, "winograd") ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct and winograd are possible)", v);
 }
 
 static bool has_bf16(void)
@@ -388,13 +430,18 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 {
 	if (threads > CPU_THREADS_MAX)
 		return vq_fail(VQ_EINVAL, "%d threads are more than %d", threads, CPU_THREADS_MAX);
+	cpu_conv_choice conv;
+	VQ_TRY(conv_choice(&conv));
 	cpu_backend *c = vq_calloc(1, sizeof *c);
 	if (!c)
 		return VQ_ENOMEM;
 	omp_set_dynamic(0);
 	omp_set_num_threads(threads);
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-	c->k = vq_kernels_pick(isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0);
+	c->level = has_bf16() ? 5 : isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0;
+	c->k = vq_kernels_pick(VQ_MIN(c->level, 4));
+	c->amx = isa >= dnnl_cpu_isa_avx512_core_amx;
+	c->conv = conv;
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,

@@ -78,40 +78,49 @@ static void taps(int o, int from, int to, int *i0, int *i1, float *w)
 	*w = s - (float)*i0;
 }
 
-static void resize_item(const vq_value *sv, const vq_value *dv, vq_rect a, vq_rect b, void *small, void *big, bool backward)
+/* Extents of one size: what is read is what is written. */
+static void copy_item(const vq_value *from, const vq_value *to, vq_rect a, vq_rect b, const char *x, char *y)
 {
+	size_t size = vq_dtype_size(from->dtype);
+	for (int i = 0; i < b.h; i++)
+		memcpy(y + index_of(to, b.n, b.y + i, b.x) * size, x + index_of(from, a.n, a.y + i, a.x) * size, (size_t)b.w * (size_t)from->c * size);
+}
+
+static void resize_item(const vq_kernels *k, const vq_value *sv, const vq_value *dv, vq_rect a, vq_rect b, char *small, char *big, bool backward)
+{
+	size_t size = vq_dtype_size(sv->dtype), c = (size_t)sv->c;
 	for (int y = 0; y < b.h && a.h > 0 && a.w > 0; y++)
 		for (int x = 0; x < b.w; x++) {
 			int y0, y1, x0, x1;
 			float wy, wx;
 			taps(y, a.h, b.h, &y0, &y1, &wy);
 			taps(x, a.w, b.w, &x0, &x1, &wx);
-			size_t at[4] = { index_of(sv, a.n, a.y + y0, a.x + x0), index_of(sv, a.n, a.y + y0, a.x + x1),
-				index_of(sv, a.n, a.y + y1, a.x + x0), index_of(sv, a.n, a.y + y1, a.x + x1) };
+			char *at[4] = { small + size * index_of(sv, a.n, a.y + y0, a.x + x0), small + size * index_of(sv, a.n, a.y + y0, a.x + x1),
+				small + size * index_of(sv, a.n, a.y + y1, a.x + x0), small + size * index_of(sv, a.n, a.y + y1, a.x + x1) };
 			float w[4] = { (1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx };
-			size_t o = index_of(dv, b.n, b.y + y, b.x + x);
-			for (size_t c = 0; c < (size_t)sv->c; c++) {
-				if (!backward) {
-					float s = 0;
-					for (int i = 0; i < 4; i++)
-						s += w[i] * load(sv, small, at[i] + c);
-					store(dv, big, o + c, s);
-				} else {
-					for (int i = 0; i < 4; i++)
-						store(sv, small, at[i] + c, load(sv, small, at[i] + c) + w[i] * load(dv, big, o + c));
-				}
-			}
+			char *o = big + size * index_of(dv, b.n, b.y + y, b.x + x);
+			if (backward)
+				k->spread(sv->dtype, c, w, o, (void *const *)at);
+			else
+				k->blend(sv->dtype, c, w, (const void *const *)at, o);
 		}
 }
 
 static vq_status resize(vq_plan *p, int from, int to, bool backward)
 {
 	const vq_value *sv = cpu_v(p, from), *dv = cpu_v(p, to);
-	void *s = cpu_at(p, from), *d = cpu_at(p, to);
+	char *s = cpu_at(p, from), *d = cpu_at(p, to);
 	memset(backward ? s : d, 0, (backward ? sv : dv)->bytes);
 #pragma omp parallel for schedule(static) num_threads(p->b->b.threads)
-	for (int i = 0; i < p->step->items; i++)
-		resize_item(sv, dv, cpu_places(p, sv->grid)[i].extent, cpu_places(p, dv->grid)[i].extent, s, d, backward);
+	for (int i = 0; i < p->step->items; i++) {
+		vq_rect a = cpu_places(p, sv->grid)[i].extent, b = cpu_places(p, dv->grid)[i].extent;
+		if (a.h != b.h || a.w != b.w)
+			resize_item(p->b->k, sv, dv, a, b, s, d, backward);
+		else if (backward)
+			copy_item(dv, sv, b, a, d, s);
+		else
+			copy_item(sv, dv, a, b, s, d);
+	}
 	return VQ_OK;
 }
 

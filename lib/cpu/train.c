@@ -55,6 +55,10 @@ vq_status cpu_optimize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	for (int i = 0; i < chunks; i++)
 		sum += part[i];
 	float norm = (float)sqrt(sum), factor = o->clip > 0 && norm > o->clip ? o->clip / (norm + 1e-6f) : 1;
+	if (n->scalar >= 0)
+		p->step->scalar[n->scalar] = norm;
+	if (!isfinite(norm))
+		return VQ_OK;
 	double t = (double)p->step->step + 1;
 	float c1 = (float)(1 - pow((double)o->beta1, t)), c2 = (float)(1 - pow((double)o->beta2, t));
 #pragma omp parallel for schedule(static) num_threads(p->b->b.threads)
@@ -66,8 +70,6 @@ vq_status cpu_optimize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 			k->adam(len, o->kind == VQ_ADAMW, p->step->lr, o->beta1, o->beta2, o->eps, o->weight_decay, c1, c2, factor, g + at, m + at, v + at, w + at);
 		memset(g + at, 0, len * sizeof *g);
 	}
-	if (n->scalar >= 0)
-		p->step->scalar[n->scalar] = norm;
 	s->version++;
 	s->updates++;
 	return VQ_OK;

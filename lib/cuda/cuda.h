@@ -101,7 +101,6 @@ struct vq_plan {
 	vq_cuda_grid *grid;     /* [ng + 1]; the last: rows */
 	char *marks;            /* memory of marks and counts */
 	cuda_results *results, *results_host;
-	int32_t *flag;          /* device */
 	size_t scratch;
 	cudaGraphExec_t exec[8]; /* by phases; made on their second run */
 	bool ran[8];

@@ -13,7 +13,7 @@ static bool convolves(vq_op op)
 static vq_cuda_norm_spec norm_of(const vq_plan *p, const vq_node *n)
 {
 	const vq_value *x = cuda_v(p, n->in[0]);
-	return (vq_cuda_norm_spec){ .t = x->dtype, .act = n->act, .training = n->training, .momentum = n->a, .eps = n->b, .g = cuda_grid_of(p, x), .c = x->c };
+	return (vq_cuda_norm_spec){ .t = x->dtype, .act = n->act, .training = n->training, .momentum = n->again ? 0 : n->a, .eps = n->b, .g = cuda_grid_of(p, x), .c = x->c };
 }
 
 static vq_cuda_attention_spec attention_of(const vq_plan *p, const vq_node *n)

@@ -2,6 +2,7 @@
  * others launch. A run waits for the device once, at its end, when sums and what else the host wants have arrived. */
 #include "lib/cuda/cuda.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,7 +44,6 @@ static void plan_free(vq_plan *p)
 	cudaFreeHost(p->results_host);
 	cudaFree(p->device);
 	cudaFree(p->results);
-	cudaFree(p->flag);
 	cudaFree(p->marks);
 	free(p->node);
 	free(p->mirror);
@@ -108,8 +108,6 @@ static vq_status make_tables(vq_plan *p)
 	p->device = v;
 	VQ_TRY(cuda_get(&v, sizeof *p->results, "results"));
 	p->results = v;
-	VQ_TRY(cuda_get(&v, sizeof *p->flag, "a flag"));
-	p->flag = v;
 	return make_grids(p);
 }
 
@@ -250,16 +248,22 @@ static vq_status bring(vq_plan *p, unsigned phases)
 	return VQ_OK;
 }
 
-static vq_status launch(vq_plan *p, unsigned phases)
+static vq_status mark(vq_plan *p, unsigned phases)
 {
 	cudaStream_t s = p->b->stream;
-	if (phases & VQ_FORWARD) {
-		VQ_TRY(cuda_try(cudaMemsetAsync(p->results, 0, sizeof p->results->scalar, s), "cudaMemsetAsync"));
-		VQ_TRY(cuda_try(cudaMemsetAsync(&p->results->bad, 0xff, sizeof p->results->bad, s), "cudaMemsetAsync"));
-		for (int i = 0; i <= p->g.ng; i++)
-			if (p->grid[i].n)
-				VQ_TRY(cuda_try(vq_cuda_mark(s, (const vq_cuda_step *)p->device, p->grid[i]), "mark"));
-	}
+	if (!(phases & VQ_FORWARD))
+		return VQ_OK;
+	VQ_TRY(cuda_try(cudaMemsetAsync(p->results, 0, sizeof p->results->scalar, s), "cudaMemsetAsync"));
+	VQ_TRY(cuda_try(cudaMemsetAsync(&p->results->bad, 0xff, sizeof p->results->bad, s), "cudaMemsetAsync"));
+	for (int i = 0; i <= p->g.ng; i++)
+		if (p->grid[i].n)
+			VQ_TRY(cuda_try(vq_cuda_mark(s, (const vq_cuda_step *)p->device, p->grid[i]), "mark"));
+	return VQ_OK;
+}
+
+static vq_status launch(vq_plan *p, unsigned phases)
+{
+	VQ_TRY(mark(p, phases));
 	for (int i = 0; i < p->g.nn; i++) {
 		const vq_node *n = &p->g.node[i];
 		if (n->phase & phases) {
@@ -335,24 +339,64 @@ static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
 
 /* --- looking at a plan --------------------------------------------------------------------------------------------- */
 
-static bool is_finite(vq_plan *p, int value)
+static bool finite_piece(const vq_value *v, const char *x, size_t at, size_t n)
 {
-	const vq_value *v = cuda_v(p, value);
-	int32_t flag = 0;
-	if (cudaMemsetAsync(p->flag, 0, sizeof flag, p->b->stream) || vq_cuda_not_finite(p->b->stream, v->dtype, cuda_count(v), cuda_at(p, value), p->flag) ||
-	    copy(p, &flag, p->flag, sizeof flag, cudaMemcpyDeviceToHost) < 0 || wait_for(p, "a look at a value") < 0)
-		return true;
-	return !flag;
+	for (size_t k = at; k < at + n; k++)
+		if (!isfinite(v->dtype == VQ_BF16 ? vq_bf16_to_f32(((const uint16_t *)x)[k]) : ((const float *)x)[k]))
+			return false;
+	return true;
 }
 
-static int plan_first_bad(vq_plan *p)
+/* Inside the items' extents: what lies outside is nobody's. */
+static bool finite_inside(const vq_plan *p, const vq_value *v, const char *x)
 {
+	size_t items = (size_t)p->step->items, row = cuda_count(v) / (size_t)v->n;
+	if (v->grid < 0)
+		return finite_piece(v, x, 0, row * (v->n == p->g.items_max ? items : (size_t)v->n));
+	for (size_t i = 0; i < items; i++) {
+		vq_rect r = p->places[(size_t)v->grid * items + i].extent;
+		for (int y = r.y; y < r.y + r.h; y++)
+			if (!finite_piece(v, x, (((size_t)r.n * (size_t)v->h + (size_t)y) * (size_t)v->w + (size_t)r.x) * (size_t)v->c, (size_t)r.w * (size_t)v->c))
+				return false;
+	}
+	return true;
+}
+
+/* By a copy to the host: this is for a message. What cannot be looked at counts as finite. */
+static bool finite_value(vq_plan *p, int value)
+{
+	const vq_value *v = cuda_v(p, value);
+	if (v->dtype != VQ_F32 && v->dtype != VQ_BF16)
+		return true;
+	char *x = vq_malloc(v->bytes);
+	bool yes = !x || plan_read(p, value, x) < 0 || finite_inside(p, v, x);
+	free(x);
+	return yes;
+}
+
+static bool finite_node(vq_plan *p, const vq_node *n)
+{
+	for (int j = 0; j < VQ_NODE_IN; j++)
+		if (n->in[j] >= 0 && (cuda_v(p, n->in[j])->where == VQ_AT_INPUT || cuda_v(p, n->in[j])->where == VQ_AT_PARAM) && !finite_value(p, n->in[j]))
+			return false;
+	if (cuda_node_run(p, n, &p->node[n - p->g.node]) < 0)
+		return true;
+	for (int j = 0; j < VQ_NODE_OUT; j++)
+		if (n->out[j] >= 0 && !finite_value(p, n->out[j]))
+			return false;
+	return true;
+}
+
+static int plan_first_bad(vq_plan *p, vq_step *step, unsigned phases)
+{
+	p->step = step;
+	for (int i = 0; i < p->g.nv; i++) /* an input may be gone from the arena */
+		p->mirror[i].dirty = p->mirror[i].host && cuda_v(p, i)->where == VQ_AT_INPUT;
+	if (hold(p) < 0 || bring(p, phases) < 0 || mark(p, phases) < 0)
+		return -1;
 	for (int i = 0; i < p->g.nn; i++)
-		for (int j = 0; j < VQ_NODE_OUT; j++) {
-			int v = p->g.node[i].out[j];
-			if (v >= 0 && cuda_v(p, v)->dtype != VQ_I32 && vq_still_there(&p->g, i, v) && !is_finite(p, v))
-				return i;
-		}
+		if ((p->g.node[i].phase & phases) && !finite_node(p, &p->g.node[i]))
+			return i;
 	return -1;
 }
 

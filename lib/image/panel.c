@@ -68,6 +68,13 @@ static void pixel_colour(const layout *l, const vq_panel_item *it, int kind, int
 		out[k] = byte(sum[k]);
 }
 
+void vq_panel_colour(const float *image, int64_t channels, int64_t n, int64_t i, uint8_t out[3])
+{
+	const layout plain = {0};
+	const vq_panel_item it = { .channels = channels, .h = 1, .w = n, .image = image };
+	pixel_colour(&plain, &it, 0, channels > 1 ? -1 : 0, i, out);
+}
+
 /* --- drawing --------------------------------------------------------------------------------------------------------- */
 
 static void fill(vq_tensor *rgb, int64_t x0, int64_t y0, int64_t w, int64_t h, const uint8_t colour[3])
@@ -274,7 +281,7 @@ static vq_status plan(const vq_panel_item *items, int n, layout *l)
 {
 	const vq_panel_options *o = l->o;
 	VQ_TRY(check_items(items, n, l));
-	int64_t side = VQ_MAX(l->most_h, l->most_w), most = o->difference ? 256 : 128;
+	int64_t side = VQ_MAX(l->most_h, l->most_w), most = o->difference ? 256 : 160;
 	l->zoom = o->zoom > 0 ? VQ_MIN(o->zoom, 32) : (int)VQ_MAX(1, VQ_MIN(16, (most + side / 2) / side));
 	l->tile_h = l->most_h * l->zoom;
 	l->tile_w = l->most_w * l->zoom;

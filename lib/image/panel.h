@@ -22,7 +22,7 @@ typedef struct {
 	const char *title;       /* above everything; NULL: none */
 	const char *const *channels; /* a name each, beside the rows; NULL: none */
 	bool composite;          /* one row, a colour a channel, instead of a row a channel */
-	int zoom;                /* 1 to 32; 0: so that the largest item is about 128 px */
+	int zoom;                /* 1 to 32; 0: so that the largest item is about 160 px */
 	int columns;             /* blocks side by side; 0: for a picture about as wide as 4:3 */
 	bool difference;         /* the difference alone of each item (all have a recon), about 256 px unless zoom says otherwise */
 	const char *const *heads; /* above each column of blocks, instead of "original" and so on; entries may be NULL; NULL: the usual */
@@ -32,6 +32,9 @@ typedef struct {
 /* *rgb becomes u8 [H,W,3], owned by the caller. All items must have the same channels. options may be NULL.
  * VQ_EINVAL: no item, a shape out of range; VQ_ELIMIT: a picture larger than 256 MiB. */
 vq_status vq_panel_draw(vq_tensor *rgb, const vq_panel_item *items, int n, const vq_panel_options *options);
+
+/* The colour of pixel i of n, of an image [C,n] in [-1, 1] as above: grey for one channel, else all channels in the colours of a composite. */
+void vq_panel_colour(const float *image, int64_t channels, int64_t n, int64_t i, uint8_t out[3]);
 
 /* 10 log10(range^2 / mse) over n values; infinity when they are equal, NaN when n is 0. */
 double vq_panel_psnr(const float *a, const float *b, size_t n, double range);

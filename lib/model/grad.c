@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/model/again.h"
 #include "lib/model/graph.h"
 
 typedef struct {
@@ -40,6 +41,8 @@ static void find_needs(grads *s)
 		for (int j = 0; j < VQ_NODE_OUT && !any; j++)
 			if (g->node[i].out[j] >= 0)
 				s->need[g->node[i].out[j]] = false;
+		if (g->node[i].op == VQ_OP_QUANTIZE && g->node[i].b > 1) /* the first of its row takes the gradient of their sum */
+			s->need[g->node[i].out[0]] = false;
 	}
 }
 
@@ -298,6 +301,7 @@ static void one(grads *s, int i)
 	case VQ_OP_ATTENTION: attention_bwd(s, f, dy); break;
 	case VQ_OP_GATE: gate_bwd(s, f, dy); break;
 	case VQ_OP_QUANTIZE: quantize_bwd(s, f, dy); break;
+	case VQ_OP_RESIDUAL: merge(s, f.in[0], dy); break;
 	case VQ_OP_ACT:
 		if (!wants(s, f.in[0]))
 			break;
@@ -330,6 +334,9 @@ void vq_build_backward(vq_builder *b)
 	if (b->status < 0)
 		return;
 	grads s = { .b = b, .n = b->g->nv, .of = b->gradient };
+	vq_again again = {0};
+	if (b->segments && (b->status = vq_again_plan(&again, b->g, b->segments)) < 0)
+		return;
 	int last = b->g->nn;
 	s.need = vq_malloc((size_t)s.n);
 	if (!s.of && (s.of = vq_malloc(sizeof *s.of * (size_t)s.n)))
@@ -338,9 +345,16 @@ void vq_build_backward(vq_builder *b)
 		b->status = VQ_ENOMEM;
 	} else {
 		find_needs(&s);
-		for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--)
+		for (int i = last - 1; i >= 0 && b->status == VQ_OK; i--) {
+			vq_again_before(&again, b, i);
+			int from = b->g->nn;
 			one(&s, i);
+			vq_again_after(&again, b, from);
+		}
+		if (b->status == VQ_OK && b->segments)
+			b->status = vq_again_prune(b->g);
 	}
+	vq_again_free(&again);
 	if (s.of != b->gradient)
 		free(s.of);
 	free(s.need);

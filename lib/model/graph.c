@@ -232,20 +232,6 @@ static vq_status layout(vq_graph *g)
 	return VQ_OK;
 }
 
-static bool in_buffer(const vq_value *v) { return v->where == VQ_AT_GRAD || v->where == VQ_AT_PARAM; }
-
-bool vq_still_there(const vq_graph *g, int node, int value)
-{
-	const vq_value *v = &g->v[value];
-	for (int i = node + 1; i < g->nn && !in_buffer(v); i++)
-		for (int j = 0; j < VQ_NODE_OUT; j++) {
-			int w = g->node[i].out[j];
-			if (w >= 0 && w != value && !in_buffer(&g->v[w]) && g->v[w].offset < v->offset + v->bytes && v->offset < g->v[w].offset + g->v[w].bytes)
-				return false;
-		}
-	return true;
-}
-
 /* Updates change what earlier nodes read (the codebook), so that they run after all else. */
 static vq_status updates_last(vq_graph *g)
 {

@@ -15,6 +15,7 @@ typedef struct {
 	vq_status status;
 	int *gradient;          /* NULL, or the caller's array of a value's gradient each (-1: none): vq_build_backward starts from those that
 	                           are there and adds the others */
+	int segments;           /* vq_build_backward: makes activations again, in about so many pieces; 0: keeps them */
 } vq_builder;
 
 /* --- parameters */
@@ -56,10 +57,14 @@ typedef struct {
 	const char *name;
 	int scalar, scale;
 	bool straight_through, f32_out;
+	bool inner;             /* quantises what another one left: the gradient of the sum of both goes past this one */
 	vq_init init;           /* of the rows: UNIFORM or NORMAL of init_a; else NORMAL of 1 */
 	float init_a;
 } vq_quant_spec;
 int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec spec, int *codes);
+
+/* z - q, f32: what a quantiser left, for the next one. */
+int vq_layer_residual(vq_builder *b, int z, int q);
 
 /* The decoder's side of it: rows of the codebook of the same spec, from codes. */
 int vq_layer_lookup(vq_builder *b, int codes, int dim, vq_quant_spec spec);
@@ -70,11 +75,14 @@ void vq_layer_loss(vq_builder *b, int y, int target, int weight, float power, in
 /* Appends the backward pass of every node so far, and the update. */
 void vq_build_backward(vq_builder *b);
 void vq_build_update(vq_builder *b, int scalar /* for the gradient's norm */);
+/* The three of them: backward pass, update and vq_build_finish. again: with the number of pieces that needs the least memory. */
+vq_status vq_build_training(vq_builder *b, bool again, int scalar);
 /* Puts the updates last, assigns memory and returns the builder's status. */
 vq_status vq_build_finish(vq_builder *b);
 void vq_graph_free(vq_graph *g); /* leaves it zeroed; params stay */
-/* What a node wrote to a value is still in its place after a run: no later node wrote another value there. */
-bool vq_still_there(const vq_graph *g, int node, int value);
 vq_status vq_graph_copy(vq_graph *to, const vq_graph *from);
+/* Which layer a node belongs to, for people: "enc.3 (conv)", "the gradient of dec.0 (conv_weight)". */
+enum { VQ_LAYER_MAX = 128 };
+void vq_graph_layer(const vq_graph *g, int node, char where[VQ_LAYER_MAX]);
 
 #endif

@@ -1,23 +1,20 @@
 /* The "improved" family: the reference document's second model. Batch norm, residual blocks, attention; one code a cell or a grid of codes;
- * raw encoder features to the decoder, or none.
+ * encoder features to the decoder, raw or through codebooks, or none.
  *
- * Parameters are named as a plain PyTorch module would name them: down, res, attention, to_code, from_code, attention2, up, skips, ures, out. */
+ * Parameters are named as a plain PyTorch module would name them: down, res, attention, to_code, from_code, attention2, up, skips, ures, out;
+ * skip_in and skip_quantizer are those of quantized skips. */
 #include <stdio.h>
 
 #include "lib/model/family.h"
 
 vq_status vq_improved_describe(const vq_config *c, vq_model_info *info)
 {
-	if (c->skip == VQ_SKIP_QUANTIZED)
-		return vq_fail(VQ_EUNSUP, "model \"improved\" has no quantized skips in this version: skip must be \"none\" or \"features\"");
 	if (c->block_norm != VQ_BLOCK_NORM_BATCH)
 		return vq_fail(VQ_EUNSUP, "model \"improved\" has batch normalisation: block_norm must be \"batch\"");
 	if (c->stem_stride != 2)
 		return vq_fail(VQ_EUNSUP, "model \"improved\" starts with stride 2: stem_stride must be 2");
 	if (c->blocks != 1)
 		return vq_fail(VQ_EUNSUP, "model \"improved\" has one residual block a level: blocks must be 1");
-	if (c->codebook_depth != 1)
-		return vq_fail(VQ_EUNSUP, "codebook_depth beyond 1 is not in this version");
 	int last = c->channels_per_level.v[c->levels - 1];
 	if (c->latent == VQ_LATENT_GRID && c->embedding_dim != last)
 		return vq_fail(VQ_EINVAL, "model \"improved\" with a grid quantises its last level as it is: embedding_dim is %d, the last of channels_per_level %d",
@@ -25,7 +22,7 @@ vq_status vq_improved_describe(const vq_config *c, vq_model_info *info)
 	info->multiple = 1 << c->levels;
 	info->stride = c->latent == VQ_LATENT_GRID ? info->multiple : 0;
 	info->min = VQ_MAX(32, info->multiple);
-	vq_describe_book(c, info);
+	VQ_TRY(vq_describe_books(c, info));
 	for (int i = 0; c->skip == VQ_SKIP_FEATURES && i < c->levels - 1; i++) {
 		info->skip[i].stride = 2 << i;
 		info->skip[i].channels = c->channels_per_level.v[i];
@@ -83,7 +80,7 @@ static int decoder(vq_family *f, int y, const int *feature)
 	for (int i = 0; i < c->levels - 1; i++) {
 		int l = c->levels - 2 - i, width = c->channels_per_level.v[l];
 		y = vq_part_up(f, y, vq_numbered(name, "up", i), width);
-		if (c->skip == VQ_SKIP_FEATURES && b->status == VQ_OK) {
+		if (c->skip != VQ_SKIP_NONE && b->status == VQ_OK) {
 			int e = feature[l];
 			if (b->g->v[e].grid != b->g->v[y].grid)
 				e = vq_layer_resize(b, e, b->g->v[y].grid);
@@ -116,6 +113,8 @@ static int start_decoding(vq_family *f, vq_canvas v, int *feature)
 		f->io->skip[i] = vq_value_new(f->b, VQ_AT_INPUT, VQ_F32, v.n, v.h >> (i + 1), v.w >> (i + 1), f->info->skip[i].channels, grid[i + 1]);
 		feature[i] = vq_layer_cast(f->b, f->io->skip[i], f->b->g->compute);
 	}
+	for (int i = 0, l = c->levels - 1; i < c->levels - 1 && c->skip == VQ_SKIP_QUANTIZED; i++, l--)
+		feature[l - 1] = vq_part_skip_codes(f, i, v.n, v.h >> l, v.w >> l, grid[l]);
 	if (c->latent == VQ_LATENT_GLOBAL)
 		return vq_part_codes(f, v.items, 1, 1, -1);
 	return vq_part_codes(f, v.n, v.h >> c->levels, v.w >> c->levels, grid[c->levels]);
@@ -133,6 +132,8 @@ void vq_improved_build(vq_family *f, vq_canvas v)
 		f->io->input = vq_value_new(b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, f->info->channels, 0);
 		int z = encoder(f, vq_layer_cast(b, f->io->input, b->g->compute), feature);
 		q = vq_part_quantize(f, global ? vq_part_to_code(f, z, c->hidden.n) : z);
+		for (int i = 0; i < c->levels - 1 && c->skip == VQ_SKIP_QUANTIZED; i++)
+			feature[c->levels - 2 - i] = vq_part_skip(f, i, feature[c->levels - 2 - i]);
 		if (f->kind == VQ_GRAPH_ENCODE) {
 			put_features(f, feature);
 			return;

@@ -271,7 +271,7 @@ int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec s, int *codes)
 	n->out[1] = *codes;
 	n->k = s.size;
 	n->a = s.beta;
-	n->b = s.straight_through ? 1 : 0;
+	n->b = s.inner ? 2 : s.straight_through ? 1 : 0;
 	n->scalar = s.scalar;
 	n->scale = s.scale;
 	if (!s.ema)
@@ -296,6 +296,14 @@ int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec s, int *codes)
 		n->k = s.size;
 	}
 	return q;
+}
+
+int vq_layer_residual(vq_builder *b, int z, int q)
+{
+	int y = unary(b, VQ_OP_RESIDUAL, z, b->status < 0 ? -1 : like(b, z, VQ_F32), VQ_FN_NONE, 0);
+	if (y >= 0)
+		b->g->node[b->g->nn - 1].in[1] = q;
+	return y;
 }
 
 int vq_layer_lookup(vq_builder *b, int codes, int dim, vq_quant_spec s)

@@ -6,16 +6,45 @@
 #include "lib/model/family.h"
 #include "lib/rng.h"
 
-vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *info)
+static vq_status describe(const vq_config *c, vq_model_info *info)
 {
-	*info = (vq_model_info){ .channels = channels };
-	if (channels < 1 || channels > 16)
-		return vq_fail(VQ_EINVAL, "a model of %d channels (1 to 16 are possible)", channels);
 	switch (c->model) {
 	case VQ_MODEL_CODES: return vq_codes_describe(c, info);
 	case VQ_MODEL_IMPROVED: return vq_improved_describe(c, info);
 	default: return vq_original_describe(c, info);
 	}
+}
+
+/* What the configuration wants of extents beyond what the model needs. */
+static vq_status describe_padding(const vq_config *c, vq_model_info *info)
+{
+	enum { MOST = 512 };
+	int a = info->multiple, b = VQ_MAX(c->pad_multiple, 1);
+	while (b) {
+		int rest = a % b;
+		a = b;
+		b = rest;
+	}
+	int both = info->multiple / a * VQ_MAX(c->pad_multiple, 1);
+	if (both > VQ_MAX(MOST, info->multiple))
+		return vq_fail(VQ_EINVAL, "pad_multiple %d and the model's own multiple of %d come together at %d: at most %d is possible", c->pad_multiple, info->multiple,
+			both, MOST);
+	info->pad_mode = c->pad_mode;
+	info->power_of_two |= c->pad_multiple == 0;
+	info->multiple = both;
+	info->gap = VQ_ALIGN(info->gap, both);
+	if (info->power_of_two || info->min || c->pad_min > both)
+		info->min = VQ_MAX(VQ_MAX(info->min, c->pad_min), both);
+	return VQ_OK;
+}
+
+vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *info)
+{
+	*info = (vq_model_info){ .channels = channels };
+	if (channels < 1 || channels > 16)
+		return vq_fail(VQ_EINVAL, "a model of %d channels (1 to 16 are possible)", channels);
+	VQ_TRY(describe(c, info));
+	return describe_padding(c, info);
 }
 
 static vq_act act_of(int activation)
@@ -51,11 +80,7 @@ static vq_status build(const vq_config *c, int channels, vq_params *params, bool
 	g->optimizer = optimizer_of(c);
 	vq_grid_new(&b, (vq_grid){ .parent = -1, .h = canvas.h, .w = canvas.w });
 	(c->model == VQ_MODEL_CODES ? vq_codes_build : c->model == VQ_MODEL_IMPROVED ? vq_improved_build : vq_original_build)(&f, canvas);
-	if (kind == VQ_GRAPH_TRAIN) {
-		vq_build_backward(&b);
-		vq_build_update(&b, VQ_S_NORM);
-	}
-	return vq_build_finish(&b);
+	return kind == VQ_GRAPH_TRAIN ? vq_build_training(&b, c->checkpoint_activations, VQ_S_NORM) : vq_build_finish(&b);
 }
 
 vq_status vq_model_graph(const vq_config *c, int channels, const vq_params *params, vq_graph_kind kind, vq_canvas canvas, vq_graph *g, vq_model_io *io)

@@ -18,20 +18,21 @@ typedef struct {
 	char name[32];          /* tensor in a code record: "codes", "codes.1", ... */
 	char prefix[48];        /* of its parameters: "quantizer" -> "quantizer.codebook" */
 	int size, dim;
+	int stride;             /* input pixels a code position; 0: one code a cell (codes [items,1,1]) */
 } vq_code_level;
 
 /* What a model is, beside its weights. */
 typedef struct {
 	int channels;
 	int multiple;           /* extents are multiples of this */
-	int stride;             /* input pixels a code position; 0: one code a cell (codes [items,1,1]) */
-	int levels;
+	int stride;             /* of the first level */
+	int levels;             /* codebooks: codebook_depth in a row for the latent, then one a quantized skip, coarsest first */
 	vq_code_level level[VQ_CODE_LEVELS_MAX];
 	bool packable;          /* several cells may share a canvas */
 	int gap;                /* pixels between two extents on a canvas */
 	int min;                /* the least side of an extent; 0: multiple */
 	bool power_of_two;      /* sides of extents are powers of two (multiples of `multiple` all the same) */
-	bool pad_zero;          /* extents are filled with 0, not reflected */
+	int pad_mode;           /* vq_config_pad: what fills extents beyond the cell */
 	int skips;              /* feature maps that the decoder needs beside the codes */
 	struct { int stride, channels; } skip[VQ_LEVELS_MAX];
 } vq_model_info;

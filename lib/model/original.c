@@ -11,12 +11,10 @@ vq_status vq_original_describe(const vq_config *c, vq_model_info *info)
 	if (c->levels < 2 || c->stem_stride != 3 || c->stem_kernel != 7)
 		return vq_fail(VQ_EUNSUP, what, "levels must be 2 or more, stem_stride 3 and stem_kernel 7");
 	if (c->codebook_depth != 1)
-		return vq_fail(VQ_EUNSUP, "codebook_depth beyond 1 is not in this version");
+		return vq_fail(VQ_EUNSUP, what, "codebook_depth must be 1");
 	info->multiple = info->min = 32;
 	info->power_of_two = true;
-	info->pad_zero = true;
-	vq_describe_book(c, info);
-	return VQ_OK;
+	return vq_describe_books(c, info);
 }
 
 void vq_original_build(vq_family *f, vq_canvas v)

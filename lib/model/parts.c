@@ -16,14 +16,30 @@ static const char *join(char buf[64], const char *name, const char *part)
 	return buf;
 }
 
-void vq_describe_book(const vq_config *c, vq_model_info *info)
+vq_status vq_describe_books(const vq_config *c, vq_model_info *info)
 {
-	vq_code_level *l = &info->level[0];
-	info->levels = 1;
-	strcpy(l->name, "codes");
-	strcpy(l->prefix, "quantizer");
-	l->size = c->num_embeddings;
-	l->dim = c->embedding_dim;
+	int depth = c->codebook_depth, skips = c->skip == VQ_SKIP_QUANTIZED ? c->levels - 1 : 0;
+	if (c->skip == VQ_SKIP_QUANTIZED && !skips)
+		return vq_fail(VQ_EUNSUP, "skip: quantized needs levels beyond the coarsest: levels must be 2 or more");
+	if (depth + skips > VQ_CODE_LEVELS_MAX)
+		return vq_fail(VQ_EUNSUP, "codebook_depth %d and %d quantized skips are %d codebooks: at most %d are possible", depth, skips, depth + skips,
+			VQ_CODE_LEVELS_MAX);
+	info->levels = depth + skips;
+	for (int i = 0; i < info->levels; i++) {
+		vq_code_level *l = &info->level[i];
+		bool skip = i >= depth;
+		*l = (vq_code_level){ .size = skip && c->skip_num_embeddings ? c->skip_num_embeddings : c->num_embeddings,
+			.dim = skip && c->skip_embedding_dim ? c->skip_embedding_dim : c->embedding_dim,
+			.stride = skip ? 1 << (c->levels - 1 - (i - depth)) : info->stride };
+		if (i) {
+			snprintf(l->name, sizeof l->name, "codes.%d", i);
+			snprintf(l->prefix, sizeof l->prefix, "%s.%d", skip ? "skip_quantizer" : "quantizer", skip ? i - depth : i);
+		} else {
+			strcpy(l->name, "codes");
+			strcpy(l->prefix, "quantizer");
+		}
+	}
+	return VQ_OK;
 }
 
 int vq_part_norm(vq_family *f, int x, const char *name, int res)
@@ -84,31 +100,73 @@ int vq_part_from_code(vq_family *f, int q, int channels, int drops)
 }
 
 /* Rows start within 1/K of 0 unless data gives them. */
-static vq_quant_spec quant(const vq_family *f)
+static vq_quant_spec quant(const vq_family *f, int level)
 {
 	const vq_config *c = f->c;
-	return (vq_quant_spec){ .size = c->num_embeddings, .beta = (float)c->commitment_cost, .decay = (float)c->ema_decay, .eps = (float)c->ema_epsilon,
-		.ema = c->codebook_update == VQ_UPDATE_EMA, .name = "quantizer", .scalar = VQ_S_COMMIT, .scale = VQ_SCALE_COMMIT,
-		.straight_through = c->straight_through, .f32_out = f->info->stride == 0, .init = c->codebook_start == VQ_START_UNIFORM ? VQ_INIT_UNIFORM : VQ_INIT_NORMAL,
-		.init_a = 1 / (float)c->num_embeddings };
+	const vq_code_level *l = &f->info->level[level];
+	bool latent = level < c->codebook_depth;
+	return (vq_quant_spec){ .size = l->size, .beta = (float)c->commitment_cost, .decay = (float)c->ema_decay, .eps = (float)c->ema_epsilon,
+		.ema = c->codebook_update == VQ_UPDATE_EMA, .name = l->prefix, .scalar = VQ_S_COMMIT + level, .scale = VQ_SCALE_COMMIT + level,
+		.straight_through = c->straight_through, .f32_out = l->stride == 0 || (latent && c->codebook_depth > 1), .inner = latent && level > 0,
+		.init = c->codebook_start == VQ_START_UNIFORM ? VQ_INIT_UNIFORM : VQ_INIT_NORMAL, .init_a = 1 / (float)l->size };
 }
+
+/* z, or what the levels before left of it, as level's rows. */
+static int quantize(vq_family *f, int level, int z)
+{
+	vq_builder *b = f->b;
+	if (b->status == VQ_OK && f->kind != VQ_GRAPH_EVAL)
+		b->g->v[z].where = VQ_AT_OUTPUT;
+	f->io->z[level] = z;
+	return vq_layer_quantize(b, z, quant(f, level), &f->io->codes[level]);
+}
+
+static int lookup(vq_family *f, int level, int n, int h, int w, int grid)
+{
+	f->io->codes[level] = vq_value_new(f->b, VQ_AT_INPUT, VQ_I32, n, h, w, 1, grid);
+	return vq_layer_lookup(f->b, f->io->codes[level], f->info->level[level].dim, quant(f, level));
+}
+
+/* What the decoder computes with; one code a cell goes on in f32. */
+static int sum_as(vq_family *f, int q) { return f->info->stride ? vq_layer_cast(f->b, q, f->b->g->compute) : q; }
 
 int vq_part_quantize(vq_family *f, int z)
 {
-	vq_builder *b = f->b;
-	z = vq_layer_cast(b, z, VQ_F32);
-	if (b->status == VQ_OK && f->kind != VQ_GRAPH_EVAL)
-		b->g->v[z].where = VQ_AT_OUTPUT;
-	f->io->z[0] = z;
-	int q = vq_layer_quantize(b, z, quant(f), &f->io->codes[0]);
-	return f->kind == VQ_GRAPH_ENCODE ? -1 : q;
+	int sum = -1;
+	z = vq_layer_cast(f->b, z, VQ_F32);
+	for (int l = 0; l < f->c->codebook_depth; l++) {
+		int q = quantize(f, l, z);
+		if (f->kind != VQ_GRAPH_ENCODE)
+			sum = l ? vq_layer_add(f->b, sum, q) : q;
+		if (l < f->c->codebook_depth - 1)
+			z = vq_layer_residual(f->b, z, q);
+	}
+	return f->kind == VQ_GRAPH_ENCODE ? -1 : sum_as(f, sum);
 }
 
 int vq_part_codes(vq_family *f, int n, int h, int w, int grid)
 {
-	f->io->codes[0] = vq_value_new(f->b, VQ_AT_INPUT, VQ_I32, n, h, w, 1, grid);
-	return vq_layer_lookup(f->b, f->io->codes[0], f->c->embedding_dim, quant(f));
+	int sum = -1;
+	for (int l = 0; l < f->c->codebook_depth; l++) {
+		int q = lookup(f, l, n, h, w, grid);
+		sum = l ? vq_layer_add(f->b, sum, q) : q;
+	}
+	return sum_as(f, sum);
 }
+
+int vq_part_skip(vq_family *f, int i, int x)
+{
+	vq_builder *b = f->b;
+	int level = f->c->codebook_depth + i;
+	char name[32];
+	if (b->status < 0)
+		return -1;
+	int z = vq_layer_conv(b, x, vq_numbered(name, "skip_in", i), f->info->level[level].dim, (vq_conv_spec){ .k = 1, .s = 1, .bias = true, .f32_out = true, .sum = -1 });
+	int q = quantize(f, level, z);
+	return f->kind == VQ_GRAPH_ENCODE ? -1 : q;
+}
+
+int vq_part_skip_codes(vq_family *f, int i, int n, int h, int w, int grid) { return lookup(f, f->c->codebook_depth + i, n, h, w, grid); }
 
 void vq_part_grids(vq_family *f, vq_canvas v, int levels, int *grid)
 {

@@ -122,10 +122,20 @@ static void weigh(const vq_cell *c, const vq_config *f, int turn, vq_rect r, con
 		}
 }
 
-vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *s, int channels, const vq_config *c, float *input, float *weight)
+static void mark_own(const vq_cell *c, int turn, vq_rect r, const vq_sheet *s, uint8_t *own)
+{
+	for (int y = 0; c->mask && y < r.h; y++)
+		for (int x = 0; x < r.w; x++)
+			own[((size_t)r.n * (size_t)s->h + (size_t)(r.y + y)) * (size_t)s->w + (size_t)(r.x + x)] = c->mask[source(c, turn, y, x)] == 1;
+}
+
+vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *s, int channels, const vq_config *c, float *input, float *weight,
+	uint8_t *own)
 {
 	size_t canvas = (size_t)s->h * (size_t)s->w, ch = (size_t)channels;
 	memset(input, 0, sizeof *input * (size_t)s->canvases * canvas * ch);
+	if (own)
+		memset(own, 0, (size_t)s->canvases * canvas);
 	for (int i = 0; i < b->items; i++) {
 		vq_cell cell;
 		VQ_TRY(calls->cell(calls->ctx, b->cell[i], &cell));
@@ -145,6 +155,8 @@ vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq
 		}
 		if (weight)
 			weigh(&cell, c, b->turn[i], r, s, weight);
+		if (own)
+			mark_own(&cell, b->turn[i], r, s, own);
 	}
 	return VQ_OK;
 }

@@ -35,7 +35,9 @@ static inline bool vq_sampler_done(const vq_sampler *s) { return s->at == s->n; 
 vq_status vq_batch_draw(vq_sampler *s, const vq_train_calls *calls, const vq_sheet *sheet, int augment, vq_batch *b);
 /* Where the true pixels are once the cell was turned. */
 void vq_cell_turned(const vq_cell *c, int turn, vq_cell *t);
-/* Writes the batch's pixels into input [canvases,h,w,c], zero elsewhere, and the loss weights [canvases,h,w] unless NULL. */
-vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *sheet, int channels, const vq_config *c, float *input, float *weight);
+/* Writes the batch's pixels into input [canvases,h,w,c], zero elsewhere; unless NULL, the loss weights [canvases,h,w], and own
+ * [canvases,h,w]: 1 where a cell's own mask is. */
+vq_status vq_batch_fill(const vq_batch *b, const vq_train_calls *calls, const vq_sheet *sheet, int channels, const vq_config *c, float *input, float *weight,
+	uint8_t *own);
 
 #endif

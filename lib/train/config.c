@@ -283,6 +283,8 @@ vq_status vq_config_check(const vq_config *c)
 		return vq_fail(VQ_EINVAL, "pack: only with model codes, a grid of codes, no block_norm and no attention");
 	if (c->codebook_update == VQ_UPDATE_EMA && !c->straight_through)
 		return vq_fail(VQ_EINVAL, "straight_through: false leaves the encoder untrained unless codebook_update is gradient");
+	if (c->model == VQ_MODEL_ORIGINAL && c->codebook_depth > 1)
+		return vq_fail(VQ_EINVAL, "codebook_depth: model original has one codebook");
 	if (c->codebook_update == VQ_UPDATE_GRADIENT && c->codebook_depth > 1 && !c->straight_through)
 		return vq_fail(VQ_EINVAL, "codebook_depth: more than 1 needs straight_through");
 	if (c->model == VQ_MODEL_ORIGINAL && (c->skip != VQ_SKIP_NONE || c->attention || c->latent != VQ_LATENT_GLOBAL))

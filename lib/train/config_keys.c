@@ -22,7 +22,7 @@ const vq_config_key vq_config_keys[] = {
 	CHOICE(latent, "grid", "grid|global", "A code for each position of the coarsest level, or one code for the whole cell."),
 	CHOICE(skip, "none", "none|features|quantized",
 	       "What passes from encoder to decoder beside the code: nothing, raw features (hundreds of bits a pixel, counted as such), "
-	       "or features through a codebook for each level."),
+	       "or features through a codebook for each level. Model codes has no raw features, and original has no skips."),
 	INT(levels, "2", 1, VQ_LEVELS_MAX, "Down-samplings. Must equal the length of channels_per_level."),
 	INTS(channels_per_level, "32,64", 1, 2048, 1, VQ_LEVELS_MAX, "Channels after each down-sampling, finest first."),
 	INT(blocks, "2", 0, 8, "Residual blocks a level."),
@@ -40,7 +40,8 @@ const vq_config_key vq_config_keys[] = {
 	GROUP("Codebook"),
 	INT(embedding_dim, "64", 1, 4096, "Length of a code vector."),
 	INT(num_embeddings, "1024", 2, 65536, "Code vectors in a codebook."),
-	INT(codebook_depth, "1", 1, 8, "Residual quantisation: codebooks applied one after another to what the last one left."),
+	INT(codebook_depth, "1", 1, 8, "Residual quantisation of the code (not of skips): codebooks applied one after another to what the last one left; the decoder "
+	    "gets the sum. With quantized skips, eight codebooks in all at most."),
 	INT(skip_embedding_dim, "0", 0, 4096, "Length of a code vector of quantized skips; 0 is embedding_dim."),
 	INT(skip_num_embeddings, "0", 0, 65536, "Code vectors in each codebook of quantized skips; 0 is num_embeddings."),
 	CHOICE(codebook_start, "data", "data|kmeans|normal|uniform",
@@ -79,15 +80,18 @@ const vq_config_key vq_config_keys[] = {
 	       "How raw records are normalised before training, a record and channel at a time; records that are normalised already must agree."),
 	REALS(normalize_percentiles, "5,95", 0, 100, 2, 2, "The two percentiles of robust that become -1 and 1."),
 	BOOL(normalize_clip, "true", "Clip to [-1, 1] after robust and minmax."),
-	CHOICE(pad_mode, "reflect", "reflect|zero|edge", "What fills the padding of records that come unpadded."),
-	INT(pad_multiple, "16", 0, 512, "Sizes are padded to a multiple of this; 0 is the next power of two."),
-	INT(pad_min, "32", 1, 4096, "Sizes are padded to at least this."),
+	CHOICE(pad_mode, "reflect", "reflect|zero|edge", "What fills a cell's padding, in training and whenever the model is run. How the stream was padded does not matter."),
+	INT(pad_multiple, "1", 0, 512,
+	    "Sides of a cell are padded to a multiple of this and of what the model needs (2 to the power of levels; original: 32); 0 is the next power "
+	    "of two."),
+	INT(pad_min, "1", 1, 4096, "Sides of a cell are padded to at least this, and to what the model needs (improved and original: 32)."),
 	REAL(val_fraction, "0.1", 0, 0.9, "Fraction of the cells held out, by whole groups, to choose the model on."),
 	TEXT(split_by, "", "Metadata columns, with commas, whose values make a group; cell lets cells of one field fall on both sides; "
 	     "empty is Metadata_Group, else plate and well, else the field."),
 	BOOL(augment_flip, "true", "Flip batches left-right and top-bottom at random."),
 	BOOL(augment_rotate, "false", "Turn batches by quarter turns at random."),
-	INT(num_workers, "0", 0, 64, "Threads that prepare batches ahead of the training; 0 lets vq-train choose."),
+	INT(num_workers, "0", 0, 64, "Accepted for the reference's configurations, and without effect: cells wait in memory (vq-train --memory), and vq-train --threads says "
+	    "how many threads compute."),
 
 	GROUP("Training"),
 	INT(batch_size, "0", 0, 65536, "Most cells in a batch; 0 is as many as pixels_per_step holds."),
@@ -122,7 +126,8 @@ const vq_config_key vq_config_keys[] = {
 	REAL(weight_average, "0", 0, 0.999999, "Decay of a moving average of the weights, which is then the model that is kept; 0 is off."),
 	CHOICE(mixed_precision, "auto", "off|bf16|auto", "Compute in bf16 with f32 weights; auto does so where the machine has instructions for it."),
 	BOOL(checkpoint_activations, "false",
-	     "Compute activations again in the backward pass instead of keeping them: less memory, more time."),
+	     "Compute activations again in the backward pass instead of keeping them: the same bytes, in about half the memory (vq-train -v says "
+	     "how much) and a fifth more time."),
 	INT64(seed, "0", 0, 9007199254740991, "Seed of everything random."),
 
 	GROUP("Output"),

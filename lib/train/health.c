@@ -26,13 +26,14 @@ static vq_status find_book(const vq_trainer *t, int level, book *b)
 }
 
 /* Appends the vectors at valid positions of the last forward run. */
-static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int d, vq_buf *rows)
+static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int level, vq_buf *rows)
 {
-	const float *z = t->b->plan_host(t->train.plan, t->train.io.z[0]);
+	const float *z = t->b->plan_host(t->train.plan, t->train.io.z[level]);
+	int d = t->info.level[level].dim;
 	for (int i = 0; i < b->items; i++) {
-		vq_rect r = trainer_positions(t, b, i);
+		vq_rect r = trainer_positions(t, b, level, i);
 		for (int y = 0; y < r.h; y++)
-			VQ_TRY(vq_buf_add(rows, z + trainer_position(t, r, y, 0) * (size_t)d, sizeof *z * (size_t)r.w * (size_t)d));
+			VQ_TRY(vq_buf_add(rows, z + trainer_position(t, level, r, y, 0) * (size_t)d, sizeof *z * (size_t)r.w * (size_t)d));
 	}
 	return VQ_OK;
 }
@@ -98,17 +99,17 @@ static vq_status kmeans(const float *rows, size_t n, int k, int d, int steps, fl
 	return VQ_OK;
 }
 
-static vq_status gather(vq_trainer *t, int k, int d, vq_buf *rows)
+static vq_status gather(vq_trainer *t, int level, vq_buf *rows)
 {
 	vq_sampler s;
-	size_t want = 4 * (size_t)k * (size_t)d * sizeof(float);
+	size_t want = 4 * (size_t)t->info.level[level].size * (size_t)t->info.level[level].dim * sizeof(float);
 	VQ_TRY(vq_sampler_make(&s, t->o.train, t->o.n_train, (uint64_t)t->c->seed, 3));
 	vq_status st = trainer_order(t, &s);
 	while (st == VQ_OK && rows->len < want && !vq_sampler_done(&s)) {
 		vq_step step = {0};
 		if ((st = trainer_draw(t, &s, t->augment, t->batches)) == VQ_OK &&
-		    (st = trainer_forward(t, &t->train, t->batches, VQ_FORWARD, 1, 1, &step)) == VQ_OK)
-			st = valid_rows(t, t->batches, d, rows);
+		    (st = trainer_forward(t, &t->train, t->batches, VQ_FORWARD, 1, NULL, &step)) == VQ_OK)
+			st = valid_rows(t, t->batches, level, rows);
 	}
 	vq_sampler_free(&s);
 	return st;
@@ -139,24 +140,27 @@ static vq_status spread(vq_trainer *t, const book *b, const vq_buf *rows)
 	return s;
 }
 
+/* One after the other: what a level quantises hangs on those before it. */
 vq_status trainer_start_codebook(vq_trainer *t)
 {
-	book b;
+	vq_status s = VQ_OK;
 	t->started_codebook = true;
 	if (t->c->codebook_update != VQ_UPDATE_EMA || (t->c->codebook_start != VQ_START_DATA && t->c->codebook_start != VQ_START_KMEANS))
 		return VQ_OK;
-	vq_buf rows = {0};
-	vq_status s = find_book(t, 0, &b);
-	if (s == VQ_OK && (s = gather(t, b.k, b.d, &rows)) == VQ_OK)
-		s = spread(t, &b, &rows);
-	vq_buf_free(&rows);
+	for (int l = 0; l < t->info.levels && s == VQ_OK; l++) {
+		vq_buf rows = {0};
+		book b;
+		if ((s = find_book(t, l, &b)) == VQ_OK && (s = gather(t, l, &rows)) == VQ_OK)
+			s = spread(t, &b, &rows);
+		vq_buf_free(&rows);
+	}
 	return s;
 }
 
-vq_status trainer_revive(vq_trainer *t, const vq_batch *batch, int64_t *revived)
+static vq_status revive(vq_trainer *t, const vq_batch *batch, int level, int64_t *revived)
 {
 	book b;
-	VQ_TRY(find_book(t, 0, &b));
+	VQ_TRY(find_book(t, level, &b));
 	size_t k = (size_t)b.k, d = (size_t)b.d;
 	vq_buf rows = {0};
 	double total = 0;
@@ -171,7 +175,7 @@ vq_status trainer_revive(vq_trainer *t, const vq_batch *batch, int64_t *revived)
 		if ((double)count[i] >= limit)
 			continue;
 		if (!left) {
-			s = valid_rows(t, batch, b.d, &rows);
+			s = valid_rows(t, batch, level, &rows);
 			n = rows.len / sizeof(float) / d;
 			left = numbers(n);
 			if (s == VQ_OK && !left)
@@ -187,4 +191,11 @@ vq_status trainer_revive(vq_trainer *t, const vq_batch *batch, int64_t *revived)
 	free(scratch);
 	vq_buf_free(&rows);
 	return s;
+}
+
+vq_status trainer_revive(vq_trainer *t, const vq_batch *batch, int64_t *revived)
+{
+	for (int l = 0; l < t->info.levels; l++)
+		VQ_TRY(revive(t, batch, l, revived));
+	return VQ_OK;
 }

@@ -48,6 +48,8 @@ vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 	drop(t, s);
 	vq_canvas canvas = { sheet->canvases, sheet->h, sheet->w, sheet->canvases, true, t->compute };
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, training ? VQ_GRAPH_TRAIN : VQ_GRAPH_EVAL, canvas, &s->p.g, &s->p.io));
+	if (training)
+		trainer_measure(t, &s->p.g);
 	vq_status st = t->b->plan_make(t->b, t->store, &s->p.g, &s->p.plan);
 	if (st < 0) {
 		vq_graph_free(&s->p.g);
@@ -77,18 +79,18 @@ vq_status trainer_order(vq_trainer *t, vq_sampler *s)
 	return VQ_OK;
 }
 
-vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int item)
+vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int item)
 {
-	int s = t->info.stride;
+	int s = t->info.level[level].stride;
 	vq_rect v = b->place[item].valid;
 	if (!s)
 		return (vq_rect){ item, 0, 0, 1, 1 };
 	return (vq_rect){ v.n, v.y / s, v.x / s, (v.y + v.h + s - 1) / s - v.y / s, (v.x + v.w + s - 1) / s - v.x / s };
 }
 
-size_t trainer_position(const vq_trainer *t, vq_rect r, int y, int x)
+size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x)
 {
-	int s = t->info.stride;
+	int s = t->info.level[level].stride;
 	if (!s)
 		return (size_t)r.n;
 	return ((size_t)r.n * (size_t)(t->sheet.h / s) + (size_t)(r.y + y)) * (size_t)(t->sheet.w / s) + (size_t)(r.x + x);

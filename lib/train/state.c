@@ -13,21 +13,23 @@ static const vq_buf_kind kind[VQ_STATE_BUFS] = { VQ_BUF_STATE, VQ_BUF_PARAM, VQ_
 #define INT(field) { #field, VQ_SCALAR_INT, offsetof(vq_train_scalars, field) }
 #define INT32(field) { #field, VQ_SCALAR_INT32, offsetof(vq_train_scalars, field) }
 #define BOOL(field) { #field, VQ_SCALAR_BOOL, offsetof(vq_train_scalars, field) }
+#define LEVELS(field) REAL(field[0]), REAL(field[1]), REAL(field[2]), REAL(field[3]), REAL(field[4]), REAL(field[5]), REAL(field[6]), REAL(field[7])
 #define RNG(field) INT(field.seed), INT(field.stream), INT(field.block), INT32(field.used)
 
 const vq_scalar vq_scalars[] = {
 	INT(step), INT(epoch), INT(pixels), REAL(seconds), REAL(epoch_seconds), REAL(closing), REAL(best), INT(stale), BOOL(inside), BOOL(stopped),
 	BOOL(started_codebook), REAL(plateau.factor), REAL(plateau.best), INT32(plateau.bad), RNG(draw), RNG(health), INT32(at),
-	REAL(sum.recon), REAL(sum.commit), REAL(sum.positions), INT(sum.pixels), INT(sum.cells), REAL(sum.norm), REAL(sum.lr), INT(sum.steps),
+	REAL(sum.recon), LEVELS(sum.commit), LEVELS(sum.positions), INT(sum.pixels), INT(sum.cells), REAL(sum.norm), REAL(sum.lr), INT(sum.steps),
 	INT(sum.revived),
 	{ 0 },
 };
+_Static_assert(VQ_CODE_LEVELS_MAX == 8, "LEVELS names eight");
 
 vq_status vq_train_state_make(vq_train_state *st, const vq_trainer *t)
 {
 	bool ok = true;
 	st->cells = t->sampler.n;
-	st->n_codes = t->info.level[0].size;
+	st->n_codes = (int)t->code_at[t->info.levels];
 	for (int i = 0; i < VQ_STATE_BUFS; i++) {
 		st->count[i] = t->params.sizes[kind[i] != VQ_BUF_STATE];
 		ok &= (st->buf[i] = vq_malloc(sizeof(float) * st->count[i])) != NULL;
@@ -35,7 +37,8 @@ vq_status vq_train_state_make(vq_train_state *st, const vq_trainer *t)
 	st->order = vq_malloc(sizeof *st->order * st->cells);
 	st->wait = vq_malloc(sizeof *st->wait * VQ_PACK_MAX);
 	st->codes = vq_malloc(sizeof *st->codes * (size_t)st->n_codes);
-	if (ok && st->order && st->wait && st->codes)
+	st->front = vq_malloc(sizeof *st->front * (size_t)st->n_codes);
+	if (ok && st->order && st->wait && st->codes && st->front)
 		return VQ_OK;
 	vq_train_state_free(st);
 	return VQ_ENOMEM;
@@ -48,7 +51,21 @@ void vq_train_state_free(vq_train_state *st)
 	free(st->order);
 	free(st->wait);
 	free(st->codes);
+	free(st->front);
 	*st = (vq_train_state){0};
+}
+
+/* Weights that nothing can go on from are not put away: an update may overflow after a step whose loss was still finite. */
+static vq_status check_finite(const vq_trainer *t, const vq_train_state *st)
+{
+	for (int i = 0; i < t->params.n; i++) {
+		const vq_param *p = &t->params.p[i];
+		const float *v = st->buf[p->trainable] + p->offset;
+		for (size_t k = 0; k < p->count; k++)
+			if (!isfinite(v[k]))
+				return vq_fail(VQ_EBACKEND, "after step %lld: %s is not finite", (long long)t->step, p->name);
+	}
+	return VQ_OK;
 }
 
 vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
@@ -56,9 +73,11 @@ vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
 	double now = vq_seconds();
 	for (int i = 0; i < VQ_STATE_BUFS; i++)
 		VQ_TRY(t->b->store_read(t->store, kind[i], 0, st->count[i], st->buf[i]));
+	VQ_TRY(check_finite(t, st));
 	memcpy(st->order, t->sampler.order, sizeof *st->order * st->cells);
 	memcpy(st->wait, t->sampler.wait, sizeof *st->wait * t->sampler.waiting);
 	memcpy(st->codes, t->counts, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(st->front, t->front, sizeof *st->front * (size_t)st->n_codes);
 	st->waiting = t->sampler.waiting;
 	st->s = (vq_train_scalars){ .step = t->step, .epoch = t->epoch, .pixels = t->pixels, .seconds = now - t->o.started,
 		.epoch_seconds = t->inside ? now - t->now.began : 0, .closing = t->closing, .best = t->best, .stale = t->stale, .inside = t->inside,
@@ -97,8 +116,8 @@ static vq_status check(const vq_trainer *t, const vq_train_state *st)
 	for (int i = 0; i < VQ_STATE_BUFS; i++)
 		if (st->count[i] != t->params.sizes[kind[i] != VQ_BUF_STATE])
 			return vq_fail(VQ_EINVAL, "its %s has %zu values, not %zu", vq_state_names[i], st->count[i], t->params.sizes[kind[i] != VQ_BUF_STATE]);
-	if (st->n_codes != t->info.level[0].size)
-		return vq_fail(VQ_EINVAL, "it counts %d codes, not %d", st->n_codes, t->info.level[0].size);
+	if ((size_t)st->n_codes != t->code_at[t->info.levels])
+		return vq_fail(VQ_EINVAL, "it counts %d codes, not %zu", st->n_codes, t->code_at[t->info.levels]);
 	if (s->step < 0 || s->epoch < 0 || s->stale < 0 || s->at > st->cells || st->waiting > VQ_PACK_MAX || s->draw.used > 3 || s->health.used > 3 ||
 	    !(s->seconds >= 0) || !isfinite(s->seconds) || isnan(s->best) || isnan(s->plateau.best) || !isfinite(s->plateau.factor))
 		return vq_fail(VQ_EINVAL, "its numbers are out of range");
@@ -114,6 +133,7 @@ vq_status vq_trainer_restore(vq_trainer *t, const vq_train_state *st)
 	memcpy(t->sampler.order, st->order, sizeof *st->order * st->cells);
 	memcpy(t->sampler.wait, st->wait, sizeof *st->wait * st->waiting);
 	memcpy(t->counts, st->codes, sizeof *st->codes * (size_t)st->n_codes);
+	memcpy(t->front, st->front, sizeof *st->front * (size_t)st->n_codes);
 	t->sampler.at = s->at;
 	t->sampler.waiting = st->waiting;
 	t->sampler.rng = s->draw;

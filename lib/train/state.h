@@ -9,7 +9,7 @@
 
 /* Of an epoch so far. */
 typedef struct {
-	double recon, commit, positions;
+	double recon, commit[VQ_CODE_LEVELS_MAX], positions[VQ_CODE_LEVELS_MAX];
 	uint64_t pixels, cells;
 	double norm, lr;        /* sum of the gradient's norms; the last step's rate */
 	int64_t steps, revived;
@@ -40,7 +40,7 @@ typedef struct {
 	size_t count[VQ_STATE_BUFS];
 	uint32_t *order, *wait;         /* cells by number: this epoch's order; those that found no room yet */
 	uint32_t cells, waiting;
-	uint64_t *codes;                /* how often each code occurred in the epoch */
+	uint64_t *codes, *front;        /* how often each code occurred in the epoch, level after level; and at foreground positions */
 	int n_codes;
 } vq_train_state;
 

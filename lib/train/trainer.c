@@ -1,6 +1,7 @@
 #include "lib/train/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,23 @@ static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
 {
 	vq_canvas canvas = { t->sheet.canvases, t->sheet.h, t->sheet.w, VQ_PACK_MAX, true, t->compute };
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &p->g, &p->io));
+	if (kind == VQ_GRAPH_TRAIN)
+		trainer_measure(t, &p->g);
 	return t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+}
+
+void trainer_measure(vq_trainer *t, const vq_graph *g)
+{
+	if (g->arena_bytes > t->arena) {
+		t->arena = g->arena_bytes;
+		t->plain = g->plain_bytes;
+	}
+}
+
+size_t vq_trainer_memory(const vq_trainer *t, size_t *plain)
+{
+	*plain = t->plain;
+	return t->arena;
 }
 
 static void drop_plan(vq_trainer *t, train_plan *p)
@@ -36,6 +53,9 @@ void vq_trainer_free(vq_trainer *t)
 	vq_sampler_free(&t->sampler);
 	vq_params_free(&t->params);
 	free(t->counts);
+	free(t->front);
+	free(t->own);
+	free(t->failed);
 	free(t->batches);
 	free(t);
 }
@@ -109,9 +129,12 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	if (t->c->batch_size > 0)
 		t->sampler.most = (uint32_t)VQ_MIN(t->c->batch_size, VQ_PACK_MAX);
 	t->health = vq_rng_make((uint64_t)t->c->seed, 2);
-	t->counts = vq_calloc((size_t)t->info.level[0].size, sizeof *t->counts);
+	for (int l = 0; l < t->info.levels; l++)
+		t->code_at[l + 1] = t->code_at[l] + (size_t)t->info.level[l].size;
+	t->counts = vq_calloc(t->code_at[t->info.levels], sizeof *t->counts);
+	t->front = vq_calloc(t->code_at[t->info.levels], sizeof *t->front);
 	t->batches = vq_calloc((size_t)t->c->accumulate, sizeof *t->batches);
-	s = t->counts && t->batches ? VQ_OK : VQ_ENOMEM;
+	s = t->counts && t->front && t->batches ? VQ_OK : VQ_ENOMEM;
 	if (s < 0)
 		goto fail;
 	vq_plateau_start(&t->plateau);
@@ -150,18 +173,27 @@ static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
 	float *input = t->b->plan_host(p->plan, p->io.input), *weight = p->io.weight >= 0 ? t->b->plan_host(p->plan, p->io.weight) : NULL;
 	if (!input)
 		return vq_fail(VQ_EUNSUP, "this backend has no host memory"); /* reached only by a backend without plan_host */
-	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight);
+	size_t n = (size_t)t->sheet.canvases * (size_t)t->sheet.h * (size_t)t->sheet.w;
+	if (n > t->own_size) {
+		uint8_t *own = vq_realloc(t->own, n);
+		if (!own)
+			return VQ_ENOMEM;
+		t->own = own;
+		t->own_size = n;
+	}
+	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight, t->own);
 }
 
 static void count_positions(vq_trainer *t, const vq_batch *b, double *positions)
 {
-	for (int i = 0; i < b->items; i++) {
-		vq_rect r = trainer_positions(t, b, i);
-		*positions += (double)r.h * r.w;
-	}
+	for (int l = 0; l < t->info.levels; l++)
+		for (int i = 0; i < b->items; i++) {
+			vq_rect r = trainer_positions(t, b, l, i);
+			positions[l] += (double)r.h * r.w;
+		}
 }
 
-vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step)
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
 {
 	if (!t->info.packable)
 		VQ_TRY(trainer_use(t, p, &b->sheet));
@@ -172,7 +204,14 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 	step->seed = (uint64_t)t->c->seed;
 	step->step = (uint64_t)t->step;
 	step->scale[VQ_SCALE_RECON] = (float)(t->c->reconstruction_loss_weight / (pixels * t->info.channels));
-	step->scale[VQ_SCALE_COMMIT] = (float)(1 / (positions * t->info.level[0].dim));
+	for (int l = 0; l < t->info.levels; l++)
+		step->scale[VQ_SCALE_COMMIT + l] = (float)(1 / ((positions ? positions[l] : 1) * t->info.level[l].dim));
+	return VQ_OK;
+}
+
+vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
+{
+	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step));
 	return t->b->plan_run(p->plan, step, phases);
 }
 
@@ -180,42 +219,92 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_train_sums *l)
 {
 	l->recon += s->scalar[VQ_S_RECON];
-	l->commit += s->scalar[VQ_S_COMMIT];
+	for (int i = 0; i < t->info.levels; i++)
+		l->commit[i] += s->scalar[VQ_S_COMMIT + i];
 	l->pixels += b->pixels;
 	l->cells += (uint64_t)b->items;
-	count_positions(t, b, &l->positions);
+	count_positions(t, b, l->positions);
 }
 
-static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts)
+/* Whether some of the cell's own mask is under a code position of its, as trainer_prepare left the masks. */
+static bool on_foreground(const vq_trainer *t, const vq_batch *b, int level, int item, vq_rect r, int y, int x)
 {
-	const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[0]);
-	for (int i = 0; i < b->items && codes; i++) {
-		vq_rect r = trainer_positions(t, b, i);
-		for (int y = 0; y < r.h; y++)
-			for (int x = 0; x < r.w; x++)
-				counts[codes[trainer_position(t, r, y, x)]]++;
+	int s = t->info.level[level].stride;
+	vq_rect e = b->place[item].extent; /* one code a cell: all of it */
+	if (s)
+		e = (vq_rect){ r.n, (r.y + y) * s, (r.x + x) * s, s, s };
+	for (int i = e.y; i < VQ_MIN(e.y + e.h, t->sheet.h); i++)
+		if (memchr(t->own + ((size_t)e.n * (size_t)t->sheet.h + (size_t)i) * (size_t)t->sheet.w + (size_t)e.x, 1, (size_t)VQ_MIN(e.w, t->sheet.w - e.x)))
+			return true;
+	return false;
+}
+
+/* front: the same of foreground positions alone. */
+static void tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front)
+{
+	for (int l = 0; l < t->info.levels; l++) {
+		const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[l]);
+		for (int i = 0; i < b->items && codes; i++) {
+			vq_rect r = trainer_positions(t, b, l, i);
+			for (int y = 0; y < r.h; y++)
+				for (int x = 0; x < r.w; x++) {
+					size_t code = t->code_at[l] + (size_t)codes[trainer_position(t, l, r, y, x)];
+					counts[code]++;
+					front[code] += on_foreground(t, b, l, i, r, y, x);
+				}
+		}
 	}
 }
 
-static void usage_of(const uint64_t *counts, int n, vq_losses *l)
+/* Returns the entropy, in nats. */
+static double usage_of_level(const uint64_t *counts, int n, double *total, double *used)
 {
-	double total = 0, h = 0, used = 0;
+	double h = 0;
+	*total = *used = 0;
 	for (int i = 0; i < n; i++)
-		total += (double)counts[i];
+		*total += (double)counts[i];
 	for (int i = 0; i < n; i++)
 		if (counts[i]) {
-			double q = (double)counts[i] / total;
+			double q = (double)counts[i] / *total;
 			h -= q * log(q);
-			used++;
+			++*used;
 		}
-	l->usage = used / n;
-	l->perplexity = total > 0 ? exp(h) : 0;
+	return h;
+}
+
+static void usage_of(const vq_trainer *t, const uint64_t *counts, vq_losses *l)
+{
+	double all = 0, vectors = 0, nats = 0;
+	for (int i = 0; i < t->info.levels; i++) {
+		int n = t->info.level[i].size;
+		double total, used, h = usage_of_level(counts + t->code_at[i], n, &total, &used);
+		l->level[i].usage = used / n;
+		l->level[i].perplexity = total > 0 ? exp(h) : 0;
+		all += total;
+		vectors += used;
+		nats += total * h;
+	}
+	l->usage = vectors / (double)t->code_at[t->info.levels];
+	l->perplexity = t->info.levels == 1 ? l->level[0].perplexity : all > 0 ? exp(nats / all) : 0;
+}
+
+/* NaN where no mask told what foreground is. */
+static double front_usage(const uint64_t *front, size_t n)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < n; i++)
+		used += front[i] > 0;
+	return used ? (double)used / (double)n : NAN;
 }
 
 static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 {
 	l->recon = s->recon / ((double)s->pixels * t->info.channels);
-	l->commit = s->commit / (s->positions * t->info.level[0].dim);
+	l->commit = 0;
+	for (int i = 0; i < t->info.levels; i++) {
+		l->commit += l->level[i].commit = s->commit[i] / (s->positions[i] * t->info.level[i].dim);
+		l->level[i].positions = s->positions[i];
+	}
 	/* a codebook trained by gradient adds its own distance to z */
 	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
 	l->cells = s->cells;
@@ -263,9 +352,10 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	vq_batch *b = t->batches;
 	quality q = {0};
 	vq_train_sums sum = {0};
-	uint64_t *counts = vq_calloc((size_t)t->info.level[0].size, sizeof *counts);
+	size_t size = t->code_at[t->info.levels];
+	uint64_t *counts = vq_calloc(2 * size, sizeof *counts);
 	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
-	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN };
+	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN, .front = NAN };
 	if (st < 0) {
 		free(counts);
 		return st;
@@ -276,10 +366,16 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	while (st == VQ_OK && (s.at < s.n || s.waiting)) {
 		vq_step step = {0};
 		if ((st = trainer_draw(t, &s, 0, b)) < 0 ||
-		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step)) < 0)
+		    (st = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step)) < 0)
 			break;
+		if (!trainer_finite(&step)) {
+			char what[64];
+			snprintf(what, sizeof what, "after step %lld: the validation loss", (long long)t->step);
+			st = trainer_trouble(t, &t->eval, b, 1, VQ_FORWARD, &step, what);
+			break;
+		}
 		add_losses(t, b, &step, &sum);
-		tally_codes(t, &t->eval, b, counts);
+		tally_codes(t, &t->eval, b, counts, counts + size);
 		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
 		for (int i = 0; i < b->items && st == VQ_OK; i++)
 			st = score_item(t, in, out, b->place[i].valid, &q);
@@ -288,7 +384,8 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 		means(t, &sum, l);
 		l->psnr = q.psnr / q.n;
 		l->ssim = q.n_ssim ? q.ssim / q.n_ssim : NAN;
-		usage_of(counts, t->info.level[0].size, l);
+		usage_of(t, counts, l);
+		l->front = front_usage(counts + size, size);
 	}
 	free(q.x);
 	vq_score_work_free(&q.work);
@@ -347,7 +444,7 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
 	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
 	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
 	VQ_TRY(mean_in(t, &live));
-	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, 1, &step), back = mean_out(t, live);
+	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step), back = mean_out(t, live);
 	VQ_TRY(s < 0 ? s : back);
 	const float *y = t->b->plan_host(t->eval.plan, t->eval.io.output);
 	size_t ch = (size_t)t->info.channels;
@@ -386,25 +483,29 @@ static vq_status one_step(vq_trainer *t)
 {
 	vq_train_sums *e = &t->now.sum;
 	const vq_config *c = t->c;
-	double pixels = 0, positions = 0;
+	double pixels = 0, positions[VQ_CODE_LEVELS_MAX] = {0};
 	int parts = 0;
 	vq_step step = {0};
 	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
 		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
 		pixels += (double)t->batches[parts].pixels;
-		count_positions(t, &t->batches[parts], &positions);
+		count_positions(t, &t->batches[parts], positions);
 	}
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
+	char what[64];
 	for (int i = 0; i < parts; i++) {
 		bool last = i == parts - 1;
-		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD | (last ? VQ_UPDATE : 0u), pixels, positions, &step));
-		if (!isfinite(step.scalar[VQ_S_RECON]) || !isfinite(step.scalar[VQ_S_COMMIT])) {
-			int bad = t->b->plan_first_bad(t->train.plan);
-			return vq_fail(VQ_EBACKEND, "step %lld: the loss is not finite%s%s", (long long)t->step, bad < 0 ? "" : ", first in a ",
-				bad < 0 ? "" : vq_op_name(t->train.g.node[bad].op));
-		}
+		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD, pixels, positions, &step));
+		snprintf(what, sizeof what, "step %lld: the loss", (long long)t->step + 1);
+		if (!trainer_finite(&step))
+			return trainer_trouble(t, &t->train, &t->batches[i], 1, VQ_FORWARD | VQ_BACKWARD, &step, what);
+		if (last)
+			VQ_TRY(t->b->plan_run(t->train.plan, &step, VQ_UPDATE));
+		snprintf(what, sizeof what, "step %lld: the gradient's norm", (long long)t->step + 1);
+		if (!trainer_finite(&step))
+			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
 		add_losses(t, &t->batches[i], &step, e);
-		tally_codes(t, &t->train, &t->batches[i], t->counts);
+		tally_codes(t, &t->train, &t->batches[i], t->counts, t->front);
 	}
 	t->pixels += (uint64_t)pixels;
 	e->norm += step.scalar[VQ_S_NORM];
@@ -423,7 +524,7 @@ static bool report_step(vq_trainer *t)
 	vq_losses l = {0};
 	const vq_train_sums *e = &t->now.sum;
 	means(t, e, &l);
-	usage_of(t->counts, t->info.level[0].size, &l);
+	usage_of(t, t->counts, &l);
 	double s = vq_seconds() - t->now.began;
 	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
 	return t->o.calls.step && t->o.calls.step(t->o.calls.ctx, &p);
@@ -439,11 +540,12 @@ static bool over(vq_trainer *t)
 static vq_status end_epoch(vq_trainer *t, bool last)
 {
 	const vq_train_sums *e = &t->now.sum;
-	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
+	vq_epoch r = { .epoch = t->epoch, .step = t->step, .pixels = t->pixels, .done = fmin(t->fraction, 1), .lr = e->lr, .grad_norm = e->steps ? e->norm / (double)e->steps : 0, .revived = e->revived };
 	double began = vq_seconds();
 	means(t, e, &r.train);
 	r.train.psnr = r.train.ssim = NAN;
-	usage_of(t->counts, t->info.level[0].size, &r.train);
+	usage_of(t, t->counts, &r.train);
+	r.train.front = front_usage(t->front, t->code_at[t->info.levels]);
 	VQ_TRY(validate_mean(t, &r.val));
 	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
 	r.best = judged < t->best;
@@ -459,7 +561,8 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.last = last;
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
-	memset(t->counts, 0, sizeof *t->counts * (size_t)t->info.level[0].size);
+	memset(t->counts, 0, sizeof *t->counts * t->code_at[t->info.levels]);
+	memset(t->front, 0, sizeof *t->front * t->code_at[t->info.levels]);
 	t->closing = vq_seconds() - began;
 	return t->o.calls.save ? t->o.calls.save(t->o.calls.ctx, t, false) : VQ_OK;
 }

@@ -16,10 +16,15 @@ typedef struct {
 	int h, w, top, left, th, tw;
 } vq_cell;
 
+/* Of one codebook, over the epoch or the split. */
+typedef struct { double commit, usage, perplexity, positions /* codes that were made */; } vq_level_losses;
+
 typedef struct {
-	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width; weighted sum of the two */
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of the two */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
-	double usage, perplexity;   /* of the first codebook, over the epoch or the split */
+	double usage, perplexity;   /* of all codes of all levels: the used of all vectors; exp of the mean entropy of a code */
+	double front;               /* usage by positions that hold some of the cell's own mask alone; NaN without masks */
+	vq_level_losses level[VQ_CODE_LEVELS_MAX];
 	uint64_t cells, pixels;
 } vq_losses;
 
@@ -28,6 +33,7 @@ typedef struct {
 	double seconds;         /* since the run began, resumed parts included */
 	uint64_t pixels;        /* true pixels seen so far */
 	vq_losses train, val;
+	double done;            /* fraction of the training that is over, at most 1 */
 	double lr, grad_norm;   /* lr of the last step; mean norm before clipping */
 	int64_t revived;
 	bool best;              /* the lowest validation loss so far */
@@ -74,10 +80,16 @@ const vq_params *vq_trainer_params(const vq_trainer *t);
 vq_status vq_trainer_load(vq_trainer *t, const float *state, const float *param);
 /* The current ones; averaged weights where the configuration asks for them. */
 vq_status vq_trainer_read(vq_trainer *t, float *state, float *param);
-/* Trains until a bound is reached or a callback stops it. VQ_EBACKEND with a message when a loss is not finite. */
+/* Trains until a bound is reached or a callback stops it. VQ_EBACKEND when a loss or a gradient's norm is not finite: the message names
+ * the step and the layer, and vq_trainer_failed the cells. */
 vq_status vq_trainer_run(vq_trainer *t);
+/* How many cells the batch had that ended the run so, and which (the trainer's memory); 0 when none did. */
+int vq_trainer_failed(const vq_trainer *t, const uint32_t **cells);
 /* The model's reconstruction of one cell, [C,h,w] at its extent. */
 vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out);
+/* Bytes that the activations and gradients of the largest step took so far; *plain: what they would have taken without
+ * checkpoint_activations, or 0 where it is off. */
+size_t vq_trainer_memory(const vq_trainer *t, size_t *plain);
 /* One line an operation: name, calls' seconds, share; caller frees. */
 char *vq_trainer_profile(const vq_trainer *t);
 void vq_trainer_free(vq_trainer *t);

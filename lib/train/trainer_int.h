@@ -18,6 +18,7 @@ struct vq_trainer {
 	vq_params params;
 	vq_store *store;
 	train_plan train, eval;  /* of the sheet; those of one that is not packable belong to `sized` */
+	size_t arena, plain;    /* vq_trainer_memory */
 	vq_sheet sheet;
 	vq_alike alike;         /* not packable: how cells share a batch */
 	sized_plan sized[SIZED_PLANS];
@@ -28,7 +29,13 @@ struct vq_trainer {
 	vq_rng health;          /* codebook start and revival */
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch */
-	uint64_t *counts;       /* codes of this epoch */
+	uint64_t *counts;       /* codes of this epoch, level after level */
+	size_t code_at[VQ_CODE_LEVELS_MAX + 1]; /* where each level's begin, and how many there are */
+	uint64_t *front;        /* those of positions with some of the cell's own mask */
+	uint8_t *own;           /* where the masks are on the canvases that were last filled */
+	size_t own_size;
+	uint32_t *failed;       /* cells of the batch whose numbers were not finite */
+	int n_failed;
 	epoch_state now;        /* this epoch so far */
 	int64_t step, epoch;
 	uint64_t pixels;
@@ -41,7 +48,16 @@ struct vq_trainer {
 	bool halted;            /* a callback said so: it may be resumed */
 };
 
-vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, double positions, vq_step *step);
+void trainer_measure(vq_trainer *t, const vq_graph *g); /* for vq_trainer_memory, of a plan that trains */
+/* The plan for the batch, its input where `phases` need one, and the step that goes with it. pixels and positions (of each level): what the
+ * losses are means over; NULL: of 1. */
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
+/* The same, and runs it. */
+vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
+/* trouble.c: whether all sums and norms of a step are finite; and the failure that says where one first was not, `what` before it ("step 3:
+ * the loss"). The trainer is of no further use then. */
+bool trainer_finite(const vq_step *s);
+vq_status trainer_trouble(vq_trainer *t, train_plan *p, const vq_batch *batches, int parts, unsigned phases, const vq_step *was, const char *what);
 /* sized.c: what differs for models that take one cell a canvas. */
 void trainer_alike(vq_trainer *t);
 void trainer_drop_sized(vq_trainer *t);
@@ -49,10 +65,10 @@ void trainer_drop_sized(vq_trainer *t);
 vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet);
 vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b);
 vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
-/* An item's code positions that are valid, and the index of one of them in the codes' value. */
-vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int item);
-size_t trainer_position(const vq_trainer *t, vq_rect r, int y, int x);
-/* health.c: rows from data to start with, and for those that nothing uses. */
+/* An item's code positions of a level that are valid, and the index of one of them in the codes' value. */
+vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int item);
+size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x);
+/* health.c: rows from data to start with, and for those that nothing uses, in each codebook. */
 vq_status trainer_start_codebook(vq_trainer *t);
 vq_status trainer_revive(vq_trainer *t, const vq_batch *b, int64_t *revived);
 

@@ -32,6 +32,25 @@ def read(path):
     return out, meta
 
 
+def lay(path, tensors, meta):
+    """tensors: {name: (type, array)}"""
+    header, data = {'__metadata__': meta}, []
+    at = 0
+    for n in sorted(tensors, key=lambda n: (-tensors[n][1].dtype.itemsize, n)):
+        a = np.ascontiguousarray(tensors[n][1]) if tensors[n][1].ndim else tensors[n][1]
+        header[n] = {'dtype': tensors[n][0], 'shape': list(a.shape), 'data_offsets': [at, at + a.nbytes]}
+        data.append(a.tobytes())
+        at += a.nbytes
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + b''.join(data))
+
+
+def write(path, arrays, meta):
+    names = {np.dtype(t): n for n, t in NUMPY.items() if n in ('F64', 'F32', 'F16', 'I64', 'I32', 'U8')}
+    lay(path, {n: (names[a.dtype], a) for n, a in arrays.items()}, meta)
+
+
 def make(path):
     x = np.array([0, 1, 2, 3, 100, 127])
     tensors = {
@@ -47,29 +66,21 @@ def make(path):
         'e4m3': ('F8_E4M3', np.array([0, 0x38, 0xc0, 1, 0x7e, 0x7f], 'u1')), 'e5m2': ('F8_E5M2', np.array([0, 0x3c, 0xc0, 1, 0x7b, 0x7c], 'u1')),
         'scalar': ('F32', np.array(2.5, '<f4')), 'empty': ('F32', np.zeros((3, 0, 2), '<f4')),
     }
-    order = sorted(tensors, key=lambda n: (-tensors[n][1].dtype.itemsize, n))
-    header, data = {'__metadata__': {'format': 'pt', 'note': 'every type, "quoted" \u00e9'}}, b''
-    for n in order:
-        a = tensors[n][1]
-        shape = [2, 3] if a.shape == (6,) else list(a.shape)
-        header[n] = {'dtype': tensors[n][0], 'shape': shape, 'data_offsets': [len(data), len(data) + a.nbytes]}
-        data += a.tobytes()
-    text = json.dumps(header, separators=(',', ':')).encode()
-    text += b' ' * (-len(text) % 8)
-    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + data)
+    lay(path, {n: (t, a.reshape(2, 3) if a.shape == (6,) else a) for n, (t, a) in tensors.items()}, {'format': 'pt', 'note': 'every type, "quoted" \u00e9'})
 
 
-if sys.argv[1] == 'make':
-    make(sys.argv[2])
-else:
-    for path in sys.argv[2:]:
-        tensors, meta = read(path)
-        try:
-            from safetensors.numpy import load_file
-            package = load_file(path)
-            assert set(package) == set(tensors), path
-            assert all(np.array_equal(package[k].astype('f8'), tensors[k].astype('f8'), equal_nan=True) for k in package), path
-        except ImportError:
-            pass
-        finite = [a.astype('f8')[np.isfinite(a.astype('f8'))] for a in tensors.values()]
-        print(path, len(tensors), sum(a.size for a in tensors.values()), repr(float(sum(np.abs(f).sum() for f in finite))))
+if __name__ == '__main__':
+    if sys.argv[1] == 'make':
+        make(sys.argv[2])
+    else:
+        for path in sys.argv[2:]:
+            tensors, meta = read(path)
+            try:
+                from safetensors.numpy import load_file
+                package = load_file(path)
+                assert set(package) == set(tensors), path
+                assert all(np.array_equal(package[k].astype('f8'), tensors[k].astype('f8'), equal_nan=True) for k in package), path
+            except ImportError:
+                pass
+            finite = [a.astype('f8')[np.isfinite(a.astype('f8'))] for a in tensors.values()]
+            print(path, len(tensors), sum(a.size for a in tensors.values()), repr(float(sum(np.abs(f).sum() for f in finite))))

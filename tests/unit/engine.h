@@ -16,7 +16,7 @@
 #include "lib/model/graph.h"
 #include "lib/rng.h"
 
-enum { ENGINE_ITEMS = 16, ENGINE_INPUTS = 8 };
+enum { ENGINE_ITEMS = 40, ENGINE_INPUTS = 8 };
 
 typedef struct {
 	int threads;            /* 0: 2 */

@@ -54,8 +54,10 @@ __asm__(".text\n"
 	"	ret\n");
 #endif
 
+#if defined __SANITIZE_ADDRESS__
 static const void *home_stack;
 static size_t home_size;
+#endif
 
 static void change(fibre *from, fibre *to)
 {

@@ -140,11 +140,23 @@ static void quantize(naive *n, const vq_node *f)
 				still[count_of(v) + i] = still[i] - z[i];
 			}
 			double live = book[(size_t)codes[p] * (size_t)v->c + i - at], was = still[i] - still[count_of(v) + i], scale = f->scale < 0 ? 1 : (double)n->step->scale[f->scale];
-			q[i] = f->b > 0 ? z[i] + still[count_of(v) + i] : live;
+			q[i] = f->b > 1 ? still[i] : f->b > 0 ? z[i] + still[count_of(v) + i] : live;
 			if (k == 2)
 				n->loss += scale * ((double)f->a * pow(z[i] - still[i], 2) + (learned ? pow(was - live, 2) : 0));
 		}
 	}
+}
+
+static void residual(naive *n, const vq_node *f)
+{
+	int y = f->out[0];
+	size_t count = count_of(&n->g->v[y]);
+	if (!n->still[y]) {
+		n->still[y] = ref_new(count);
+		memcpy(n->still[y], n->value[f->in[1]], count * sizeof(double));
+	}
+	for (size_t i = 0; i < count; i++)
+		n->value[y][i] = n->value[f->in[0]][i] - n->still[y][i];
 }
 
 static void loss(naive *n, const vq_node *f)
@@ -273,6 +285,7 @@ static void one(naive *n, const vq_node *f)
 	case VQ_OP_CLEAR: clear(n, f); break;
 	case VQ_OP_NORM: norm(n, f); break;
 	case VQ_OP_QUANTIZE: quantize(n, f); break;
+	case VQ_OP_RESIDUAL: residual(n, f); break;
 	case VQ_OP_LOSS: loss(n, f); break;
 	case VQ_OP_LINEAR: linear(n, f); break;
 	case VQ_OP_FLATTEN:

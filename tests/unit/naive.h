@@ -2,7 +2,8 @@
  *
  * What it gives the trainer's loss, differentiated by finite differences, is what the engine's backward pass must give. The quantiser's
  * straight-through step is q = z + (e - z) with the bracket and the code held at what they were in the first run; without that step
- * q is the row. A codebook trained by gradient adds scale x |z - e|^2 with z held. */
+ * q is the row; so it is for what quantises what another one left, which is held too, as is what a residual takes away. A codebook
+ * trained by gradient adds scale x |z - e|^2 with z held. */
 #ifndef VQ_TEST_NAIVE_H
 #define VQ_TEST_NAIVE_H
 
@@ -11,7 +12,7 @@
 typedef struct {
 	const vq_graph *g;
 	double **value;         /* a value each; parameters too */
-	double **still;         /* QUANTIZE: chosen rows of the first run, by output value */
+	double **still;         /* QUANTIZE: chosen rows of the first run, RESIDUAL: what was taken away, by output value */
 	vq_place *places;       /* [ng][items] */
 	const vq_step *step;
 	double loss;            /* after a run: sum of scale x loss, and beta x scale x commitment */

@@ -126,6 +126,12 @@ TEST(the_extent_of_a_cell)
 	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4 }, false, &c));
 	CHECK(!c.mask);
 	vq_cell_drop(&c);
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4, .mode = VQ_PAD_EDGE }, false, &c));
+	CHECK(c.pixels[7] == c.pixels[6] && c.pixels[0] == c.pixels[8]);
+	vq_cell_drop(&c);
+	CHECK_OK(vq_cell_make(&r, 2, (vq_extent_rule){ .multiple = 4, .min = 12, .mode = VQ_PAD_ZERO }, false, &c));
+	CHECK(c.h == 12 && c.w == 12 && c.pixels[0] == 0 && c.pixels[143] == 0);
+	vq_cell_drop(&c);
 	CHECK_FAILS(vq_cell_make(&r, 1, (vq_extent_rule){ .multiple = 4 }, true, &c), VQ_EINVAL);
 	CHECK_STR(vq_message(), "record f#1: it has 2 channels, the model 1");
 	vqt_record_free(&r);
@@ -165,7 +171,7 @@ static void write_cells(const char *path, int n, bool bare)
 TEST(cells_in_memory_and_read_again)
 {
 	write_cells(stream_path("cells.vqt"), 6, false);
-	train_cells all = { .rule = { .multiple = 4 }, .masks = true, .limit = 1 << 20 }, few = { .rule = { .multiple = 4 }, .masks = true, .limit = 200 };
+	train_cells all = { .rule = { .multiple = 4 }, .need_masks = true, .limit = 1 << 20 }, few = { .rule = { .multiple = 4 }, .need_masks = true, .limit = 200 };
 	CHECK_OK(train_cells_read(&all, stream_path("cells.vqt"), stream_dir(), &robust, NULL, NULL));
 	CHECK_OK(train_cells_read(&few, stream_path("cells.vqt"), stream_dir(), &robust, NULL, "val"));
 	CHECK(all.n == 6 && few.n == 6 && all.channels == 1 && all.norm.method == VQ_NORM_ROBUST);
@@ -189,11 +195,11 @@ TEST(cells_in_memory_and_read_again)
 TEST(weighting_wants_masks)
 {
 	write_cells(stream_path("bare.vqt"), 2, true);
-	train_cells t = { .rule = { .multiple = 4 }, .masks = true, .limit = 1 << 20 };
+	train_cells t = { .rule = { .multiple = 4 }, .need_masks = true, .limit = 1 << 20 };
 	CHECK_FAILS(train_cells_read(&t, stream_path("bare.vqt"), stream_dir(), &robust, NULL, NULL), VQ_EINVAL);
 	CHECK_HAS(vq_message(), "record f0#0: it has no mask, which content_weighting needs (--set content_weighting=false goes without)");
 	train_cells_free(&t);
-	t.masks = false;
+	t.need_masks = false;
 	t.rule.multiple = 4;
 	CHECK_OK(train_cells_read(&t, stream_path("bare.vqt"), stream_dir(), &robust, NULL, NULL));
 	CHECK(t.n == 2);

@@ -101,11 +101,20 @@ TEST(fresh_weights_depend_on_the_seed_alone)
 typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; vq_step step; } graph;
 typedef struct { vq_config c; vq_params params; vq_backend *be; vq_store *store; int channels; } model;
 
+/* "KEY=VALUE KEY=VALUE ..." */
+static void set_all(vq_config *c, const char *set)
+{
+	char text[512];
+	snprintf(text, sizeof text, "%s", set ? set : "");
+	for (char *at = strtok(text, " "); at; at = strtok(NULL, " "))
+		CHECK_OK(vq_config_set(c, at));
+	CHECK_OK(vq_config_check(c));
+}
+
 static void open_model(model *m, int channels, const char *set, int threads)
 {
 	*m = (model){ .c = config("configs/cells.json"), .channels = channels };
-	if (set)
-		CHECK_OK(vq_config_set(&m->c, set));
+	set_all(&m->c, set);
 	CHECK_OK(vq_backend_open(&m->be, "cpu", threads));
 	CHECK_OK(vq_model_params(&m->c, channels, &m->params));
 	CHECK_OK(m->be->store_make(m->be, &m->params, true, &m->store));
@@ -206,7 +215,8 @@ static double apart(size_t n, const float *a, const float *b)
 
 TEST(encoding_and_decoding_are_evaluation_in_two_parts)
 {
-	static const char *const sets[] = { NULL, "activation=silu" };
+	static const char *const sets[] = { NULL, "activation=silu", "codebook_depth=2", "codebook_depth=3", "skip=quantized", "skip=quantized codebook_depth=2",
+		"skip=quantized codebook_depth=3 skip_embedding_dim=8 skip_num_embeddings=32" };
 	for (size_t s = 0; s < VQ_COUNT(sets); s++) {
 		model m;
 		graph whole, enc, dec;
@@ -219,17 +229,40 @@ TEST(encoding_and_decoding_are_evaluation_in_two_parts)
 		CHECK_OK(m.be->plan_write(whole.plan, whole.io.input, in));
 		CHECK_OK(m.be->plan_run(whole.plan, &whole.step, VQ_FORWARD));
 		float *y = read_value(&m, &whole, whole.io.output);
-		int32_t *c = read_value(&m, &whole, whole.io.codes[0]);
+		int32_t *c[VQ_CODE_LEVELS_MAX], *codes[VQ_CODE_LEVELS_MAX];
+		vq_model_info info;
+		CHECK_OK(vq_model_describe(&m.c, 1, &info));
+		CHECK(info.levels == m.c.codebook_depth + (m.c.skip == VQ_SKIP_QUANTIZED));
+		for (int l = 0; l < info.levels; l++)
+			c[l] = read_value(&m, &whole, whole.io.codes[l]);
 		CHECK_OK(m.be->plan_write(enc.plan, enc.io.input, in));
 		CHECK_OK(m.be->plan_run(enc.plan, &enc.step, VQ_FORWARD));
-		int32_t *codes = read_value(&m, &enc, enc.io.codes[0]);
-		CHECK(!memcmp(c, codes, enc.g.v[enc.io.codes[0]].bytes));
-		CHECK(dec.g.v[dec.io.codes[0]].bytes == enc.g.v[enc.io.codes[0]].bytes);
-		CHECK_OK(m.be->plan_write(dec.plan, dec.io.codes[0], codes));
+		for (int l = 0; l < info.levels; l++) {
+			const vq_value *v = &enc.g.v[enc.io.codes[l]];
+			codes[l] = read_value(&m, &enc, enc.io.codes[l]);
+			CHECK(v->h * info.level[l].stride == H && v->w * info.level[l].stride == W && !memcmp(c[l], codes[l], v->bytes));
+			CHECK(dec.g.v[dec.io.codes[l]].bytes == v->bytes);
+		}
+		for (int l = 0; l < info.levels; l++)
+			CHECK_OK(m.be->plan_write(dec.plan, dec.io.codes[l], codes[l]));
 		CHECK_OK(m.be->plan_run(dec.plan, &dec.step, VQ_FORWARD));
 		float *again = read_value(&m, &dec, dec.io.output);
 		CHECK(apart((size_t)(N * H * W), y, again) < 1e-6);
-		free(in); free(y); free(c); free(codes); free(again);
+		for (int l = 0; l < info.levels; l++) { /* and each codebook counts */
+			codes[l][0] = (codes[l][0] + 1) % info.level[l].size;
+			for (int k = 0; k < info.levels; k++)
+				CHECK_OK(m.be->plan_write(dec.plan, dec.io.codes[k], codes[k]));
+			CHECK_OK(m.be->plan_run(dec.plan, &dec.step, VQ_FORWARD));
+			float *other = read_value(&m, &dec, dec.io.output);
+			CHECK(apart((size_t)(N * H * W), again, other) > 0);
+			memcpy(again, other, sizeof *again * N * H * W);
+			free(other);
+		}
+		for (int l = 0; l < info.levels; l++) {
+			free(c[l]);
+			free(codes[l]);
+		}
+		free(in); free(y); free(again);
 		close_graph(&m, &whole);
 		close_graph(&m, &enc);
 		close_graph(&m, &dec);
@@ -238,7 +271,7 @@ TEST(encoding_and_decoding_are_evaluation_in_two_parts)
 }
 
 /* Each cell alone on a canvas of its own size. */
-static void alone(model *m, int item, const int32_t *codes, const float *output)
+static void alone(model *m, const vq_model_info *info, int item, int32_t *const *codes, const float *output)
 {
 	graph g;
 	vq_rect r = items[item].extent, v = items[item].valid;
@@ -251,41 +284,110 @@ static void alone(model *m, int item, const int32_t *codes, const float *output)
 				*p++ = pixel(item, y, x, c);
 	CHECK_OK(m->be->plan_write(g.plan, g.io.input, in));
 	CHECK_OK(m->be->plan_run(g.plan, &g.step, VQ_FORWARD));
-	int32_t *c1 = read_value(m, &g, g.io.codes[0]);
 	float *y1 = read_value(m, &g, g.io.output);
-	for (int y = 0; y < r.h / 4; y++)
-		for (int x = 0; x < r.w / 4; x++)
-			CHECK(codes[(r.n * H / 4 + r.y / 4 + y) * (W / 4) + r.x / 4 + x] == c1[y * (r.w / 4) + x]);
+	for (int l = 0; l < info->levels; l++) {
+		int by = info->level[l].stride;
+		int32_t *c1 = read_value(m, &g, g.io.codes[l]);
+		for (int y = 0; y < r.h / by; y++)
+			for (int x = 0; x < r.w / by; x++)
+				CHECK(codes[l][(r.n * H / by + r.y / by + y) * (W / by) + r.x / by + x] == c1[y * (r.w / by) + x]);
+		free(c1);
+	}
 	for (int y = 0; y < r.h; y++)
 		CHECK(apart((size_t)(r.w * m->channels), output + ((r.n * H + r.y + y) * W + r.x) * m->channels, y1 + y * r.w * m->channels) < 1e-5);
-	free(in); free(c1); free(y1);
+	free(in); free(y1);
 	close_graph(m, &g);
 }
 
 TEST(packed_cells_are_as_if_alone)
 {
-	static const struct { int channels; const char *set; } cases[] = { { 1, NULL }, { 4, "activation=silu" }, { 3, "activation=leaky_relu" } };
+	static const struct { int channels; const char *set; } cases[] = { { 1, NULL }, { 4, "activation=silu" }, { 3, "activation=leaky_relu" },
+		{ 1, "codebook_depth=3" }, { 2, "skip=quantized codebook_depth=2" } };
 	for (size_t k = 0; k < VQ_COUNT(cases); k++) {
 		model m;
 		graph g;
 		vq_model_info info;
 		open_model(&m, cases[k].channels, cases[k].set, 2);
 		CHECK_OK(vq_model_describe(&m.c, m.channels, &info));
-		CHECK(info.packable && info.multiple == 4 && info.stride == 4 && info.gap == 4 && info.levels == 1);
+		CHECK(info.packable && info.multiple == 4 && info.stride == 4 && info.gap == 4 && info.level[0].stride == 4);
 		float *in = canvases(m.channels);
 		open_graph(&m, &g, VQ_GRAPH_EVAL, (vq_canvas){ N, H, W, ITEMS, true, VQ_F32 }, ITEMS, items);
 		CHECK_OK(m.be->plan_write(g.plan, g.io.input, in));
 		CHECK_OK(m.be->plan_run(g.plan, &g.step, VQ_FORWARD));
-		int32_t *codes = read_value(&m, &g, g.io.codes[0]);
+		int32_t *codes[VQ_CODE_LEVELS_MAX];
 		float *y = read_value(&m, &g, g.io.output);
-		int used = 0;
-		for (int i = 1; i < N * H * W / 16; i++)
-			used += codes[i] >= 0 && codes[i] != codes[i - 1];
-		CHECK(used > 20);
+		for (int l = 0; l < info.levels; l++) {
+			int used = 0, by = info.level[l].stride;
+			codes[l] = read_value(&m, &g, g.io.codes[l]);
+			for (int i = 1; i < N * H * W / by / by; i++)
+				used += codes[l][i] >= 0 && codes[l][i] != codes[l][i - 1];
+			CHECK(used > 20);
+		}
 		for (int i = 0; i < ITEMS; i++)
-			alone(&m, i, codes, y);
-		free(in); free(codes); free(y);
+			alone(&m, &info, i, codes, y);
+		for (int l = 0; l < info.levels; l++)
+			free(codes[l]);
+		free(in); free(y);
 		close_graph(&m, &g);
+		close_model(&m);
+	}
+}
+
+/* What a training step of these items leaves: gradients, and what the codebooks have gathered. */
+static float *gathered(model *m, vq_canvas canvas, int count, const vq_place *places, const float *in, size_t *n)
+{
+	graph g;
+	open_graph(m, &g, VQ_GRAPH_TRAIN, canvas, count, places);
+	for (int i = 0; i < VQ_SCALES; i++)
+		g.step.scale[i] = 1e-3f;
+	size_t params = m->params.sizes[1], state = m->params.sizes[0];
+	float *zero = calloc(*n = params + state, sizeof *zero);
+	CHECK_OK(m->be->store_write(m->store, VQ_BUF_GRAD, 0, params, zero));
+	for (int i = 0; i < m->params.n; i++)
+		if (strstr(m->params.p[i].name, ".step_"))
+			CHECK_OK(m->be->store_write(m->store, VQ_BUF_STATE, m->params.p[i].offset, m->params.p[i].count, zero));
+	CHECK_OK(m->be->plan_write(g.plan, g.io.input, in));
+	CHECK_OK(m->be->plan_run(g.plan, &g.step, VQ_FORWARD | VQ_BACKWARD));
+	CHECK_OK(m->be->store_read(m->store, VQ_BUF_GRAD, 0, params, zero));
+	CHECK_OK(m->be->store_read(m->store, VQ_BUF_STATE, 0, state, zero + params));
+	close_graph(m, &g);
+	return zero;
+}
+
+TEST(packed_training_is_the_sum_of_each_alone)
+{
+	static const char *const sets[] = { NULL, "codebook_depth=2 skip=quantized" };
+	for (size_t k = 0; k < VQ_COUNT(sets); k++) {
+		model m;
+		size_t n;
+		open_model(&m, 1, sets[k], 2);
+		float *in = canvases(1), *all = gathered(&m, (vq_canvas){ N, H, W, ITEMS, true, VQ_F32 }, ITEMS, items, in, &n);
+		double *sum = calloc(n, sizeof *sum);
+		for (int i = 0; i < ITEMS; i++) {
+			vq_rect r = items[i].extent, v = items[i].valid;
+			vq_place at = { { 0, 0, 0, r.h, r.w }, { 0, v.y - r.y, v.x - r.x, v.h, v.w } };
+			for (int y = 0; y < r.h; y++)
+				for (int x = 0; x < r.w; x++)
+					in[y * r.w + x] = pixel(i, y, x, 0);
+			float *one = gathered(&m, (vq_canvas){ 1, r.h, r.w, 1, false, VQ_F32 }, 1, &at, in, &n);
+			for (size_t j = 0; j < n; j++)
+				sum[j] += (double)one[j];
+			free(one);
+		}
+		for (int i = 0; i < m.params.n; i++) {
+			const vq_param *p = &m.params.p[i];
+			size_t from = p->offset + (p->trainable ? 0 : m.params.sizes[1]);
+			double top = 0, error = 0;
+			if (!p->trainable && !strstr(p->name, ".step_"))
+				continue;
+			for (size_t j = from; j < from + p->count; j++) {
+				top = fmax(top, fabs(sum[j]));
+				error = fmax(error, fabs(sum[j] - (double)all[j]));
+			}
+			if (!(error <= 1e-4 * top) || !(top > 0))
+				TEST_END(1, "%s is off by %.3g of %.3g", p->name, error, top);
+		}
+		free(in); free(all); free(sum);
 		close_model(&m);
 	}
 }
@@ -306,6 +408,26 @@ TEST(places_outside_the_canvas)
 	close_model(&m);
 }
 
+TEST(padding_that_is_asked_for)
+{
+	static const struct { const char *set[4]; int multiple, min, gap; bool power; } t[] = {
+		{ { "pad_multiple=1" }, 4, 0, 4, false }, { { "pad_multiple=6" }, 12, 0, 12, false }, { { "pad_multiple=16" }, 16, 0, 16, false },
+		{ { "pad_multiple=0" }, 4, 4, 4, true }, { { "pad_min=3" }, 4, 0, 4, false }, { { "pad_min=40" }, 4, 40, 4, false },
+	};
+	vq_config c;
+	vq_model_info info;
+	for (size_t i = 0; i < VQ_COUNT(t); i++) {
+		vq_config_defaults(&c);
+		CHECK_OK(vq_config_set(&c, t[i].set[0]));
+		CHECK_OK(vq_model_describe(&c, 1, &info));
+		CHECK(info.multiple == t[i].multiple && info.min == t[i].min && info.gap == t[i].gap && info.power_of_two == t[i].power);
+		CHECK(info.stride == 4 && info.pad_mode == VQ_CONFIG_PAD_REFLECT);
+	}
+	CHECK_OK(vq_config_set(&c, "pad_multiple=511"));
+	CHECK_FAILS(vq_model_describe(&c, 1, &info), VQ_EINVAL);
+	CHECK_STR(vq_message(), "pad_multiple 511 and the model's own multiple of 4 come together at 2044: at most 512 is possible");
+}
+
 TEST(what_no_model_can_be)
 {
 	vq_config c = config("configs/cells.json");
@@ -313,16 +435,30 @@ TEST(what_no_model_can_be)
 	CHECK_FAILS(vq_model_params(&c, 0, &p), VQ_EINVAL);
 	CHECK_FAILS(vq_model_params(&c, 17, &p), VQ_EINVAL);
 	CHECK_HAS(vq_message(), "17 channels");
+	static const struct { const char *set, *says; } cases[] = {
+		{ "codebook_depth=8 skip=quantized", "codebook_depth 8 and 1 quantized skips are 9 codebooks: at most 8 are possible" },
+		{ "levels=1 channels_per_level=8 skip=quantized", "skip: quantized needs levels beyond the coarsest: levels must be 2 or more" },
+		{ "skip=features", "skip must be \"none\" or \"quantized\"" },
+	};
+	for (size_t i = 0; i < VQ_COUNT(cases); i++) {
+		vq_model_info info;
+		c = config("configs/cells.json");
+		set_all(&c, cases[i].set);
+		CHECK_FAILS(vq_model_describe(&c, 1, &info), VQ_EUNSUP);
+		CHECK_HAS(vq_message(), cases[i].says);
+	}
 }
 
 /* --- one cell a canvas -------------------------------------------------------------------------------------------- */
 
 #define SMALL "pack=false", "channels_per_level=8,8,12,16", "num_embeddings=64", "batch_size=4"
-static const struct { const char *file; const char *set[12]; } forms[] = {
+static const struct { const char *file; const char *set[14]; } forms[] = {
 	{ "configs/improved.json", { SMALL, "latent=grid", "skip=none", "embedding_dim=16" } },
-	{ "configs/improved.json", { SMALL, "latent=grid", "skip=features", "embedding_dim=16" } },
-	{ "configs/improved.json", { SMALL, "latent=global", "skip=none", "embedding_dim=6", "hidden=20,12" } },
+	{ "configs/improved.json", { SMALL, "latent=grid", "skip=features", "embedding_dim=16", "codebook_depth=3" } },
+	{ "configs/improved.json", { SMALL, "latent=grid", "skip=quantized", "embedding_dim=16", "codebook_depth=2", "skip_embedding_dim=5", "skip_num_embeddings=40" } },
+	{ "configs/improved.json", { SMALL, "latent=global", "skip=none", "embedding_dim=6", "hidden=20,12", "codebook_depth=2" } },
 	{ "configs/improved.json", { SMALL, "latent=global", "skip=features", "embedding_dim=6", "hidden=20,12", "activation=gelu" } },
+	{ "configs/improved.json", { SMALL, "latent=global", "skip=quantized", "embedding_dim=6", "hidden=20,12", "codebook_depth=3" } },
 	{ "configs/original.json", { "embedding_dim=6", "num_embeddings=64", "hidden=20,12" } },
 };
 enum { SIDE_H = 64, SIDE_W = 96, CELLS = 3 };
@@ -374,7 +510,7 @@ static double beside(const vq_value *v, const float *all, int i, const vq_value 
 }
 
 /* Encodes item i alone, and decodes that; both must be what the evaluation of all gave. */
-static void encode_and_decode(model *m, int i, graph *all, const float *y, const int32_t *codes)
+static void encode_and_decode(model *m, int i, graph *all, const float *y, int32_t *const *codes)
 {
 	graph enc, dec;
 	vq_rect r = cells[i].extent;
@@ -387,20 +523,28 @@ static void encode_and_decode(model *m, int i, graph *all, const float *y, const
 	draw(in, r.w, i, r);
 	CHECK_OK(m->be->plan_write(enc.plan, enc.io.input, in));
 	CHECK_OK(m->be->plan_run(enc.plan, &enc.step, VQ_FORWARD));
-	const vq_value *all_codes = &all->g.v[all->io.codes[0]], *own = &enc.g.v[enc.io.codes[0]];
-	int32_t *c = read_value(m, &enc, enc.io.codes[0]);
-	for (int a = 0; a < own->h; a++)
-		CHECK(!memcmp(c + a * own->w, codes + (i * all_codes->h + a) * all_codes->w, sizeof *c * (size_t)own->w));
 	vq_model_info info;
 	float *skip[VQ_LEVELS_MAX] = {0};
+	int32_t *c[VQ_CODE_LEVELS_MAX];
 	CHECK_OK(vq_model_describe(&m->c, 2, &info));
+	CHECK(info.levels == m->c.codebook_depth + (m->c.skip == VQ_SKIP_QUANTIZED ? 3 : 0));
+	for (int l = 0; l < info.levels; l++) {
+		const vq_value *all_codes = &all->g.v[all->io.codes[l]], *own = &enc.g.v[enc.io.codes[l]];
+		c[l] = read_value(m, &enc, enc.io.codes[l]);
+		CHECK(!info.level[l].stride ? own->h == 1 && own->w == 1 : own->h * info.level[l].stride == r.h && own->w * info.level[l].stride == r.w);
+		for (int a = 0; a < own->h; a++)
+			CHECK(!memcmp(c[l] + a * own->w, codes[l] + (i * all_codes->h + a) * all_codes->w, sizeof *c[l] * (size_t)own->w));
+	}
 	CHECK(info.skips == (m->c.skip == VQ_SKIP_FEATURES ? 3 : 0));
 	for (int s = 0; s < info.skips; s++) {
 		const vq_value *v = &enc.g.v[enc.io.skip[s]];
 		CHECK(v->dtype == VQ_F32 && v->c == info.skip[s].channels && v->h * info.skip[s].stride == r.h && v->w * info.skip[s].stride == r.w);
 		skip[s] = read_value(m, &enc, enc.io.skip[s]); /* before the other plan takes the arena */
 	}
-	CHECK_OK(m->be->plan_write(dec.plan, dec.io.codes[0], c));
+	for (int l = 0; l < info.levels; l++) {
+		CHECK_OK(m->be->plan_write(dec.plan, dec.io.codes[l], c[l]));
+		free(c[l]);
+	}
 	for (int s = 0; s < info.skips; s++) {
 		CHECK_OK(m->be->plan_write(dec.plan, dec.io.skip[s], skip[s]));
 		free(skip[s]);
@@ -409,7 +553,6 @@ static void encode_and_decode(model *m, int i, graph *all, const float *y, const
 	float *again = read_value(m, &dec, dec.io.output);
 	CHECK_NEAR(beside(&all->g.v[all->io.output], y, i, &dec.g.v[dec.io.output], again), 0, 2e-5);
 	free(in);
-	free(c);
 	free(again);
 	close_graph(m, &enc);
 	close_graph(m, &dec);
@@ -433,19 +576,21 @@ TEST(cells_of_a_canvas_each_are_as_if_alone)
 		}
 		CHECK_OK(m.be->plan_run(g.plan, &g.step, VQ_FORWARD));
 		float *y = read_value(&m, &g, g.io.output);
-		int32_t *codes = read_value(&m, &g, g.io.codes[0]);
-		const vq_value *v = &g.g.v[g.io.codes[0]];
-		if (v->h > 1) { /* a grid whose codes differ */
+		int32_t *codes[VQ_CODE_LEVELS_MAX] = {0};
+		for (int l = 0; l < VQ_CODE_LEVELS_MAX && g.io.codes[l] >= 0; l++) {
+			const vq_value *v = &g.g.v[g.io.codes[l]];
 			int used = 0;
+			codes[l] = read_value(&m, &g, g.io.codes[l]);
 			for (int i = 1; i < v->h * v->w; i++)
-				used += codes[v->h * v->w + i] != codes[v->h * v->w + i - 1];
-			CHECK(used > 3);
+				used += codes[l][v->h * v->w + i] != codes[l][v->h * v->w + i - 1];
+			CHECK(v->h == 1 || used > 3); /* a grid whose codes differ */
 		}
 		for (int i = 0; i < CELLS; i++)
 			encode_and_decode(&m, i, &g, y, codes);
+		for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
+			free(codes[l]);
 		free(in);
 		free(y);
-		free(codes);
 		close_graph(&m, &g);
 		close_model(&m);
 	}
@@ -489,7 +634,7 @@ TEST(names_of_improved)
 TEST(what_improved_and_original_cannot_be)
 {
 	static const struct { const char *file, *set, *says; } cases[] = {
-		{ "configs/improved.json", "skip=quantized", "skip must be" }, { "configs/improved.json", "block_norm=none", "block_norm must be" },
+		{ "configs/original.json", "codebook_depth=2", "codebook_depth must be 1" }, { "configs/improved.json", "block_norm=none", "block_norm must be" },
 		{ "configs/improved.json", "blocks=2", "blocks must be 1" }, { "configs/improved.json", "stem_stride=3", "stem_stride must be 2" },
 		{ "configs/original.json", "blocks=1", "blocks 0" }, { "configs/original.json", "stem_stride=2", "stem_stride 3" },
 	};
@@ -503,5 +648,6 @@ TEST(what_improved_and_original_cannot_be)
 }
 
 TEST_MAIN(RUN(parameters_are_named_as_pytorch_names_them) RUN(fresh_weights_depend_on_the_seed_alone) RUN(training_and_evaluation_see_the_same)
-	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone) RUN(places_outside_the_canvas) RUN(what_no_model_can_be)
+	RUN(encoding_and_decoding_are_evaluation_in_two_parts) RUN(packed_cells_are_as_if_alone)
+	RUN(packed_training_is_the_sum_of_each_alone) RUN(places_outside_the_canvas) RUN(padding_that_is_asked_for) RUN(what_no_model_can_be)
 	RUN(cells_of_a_canvas_each_are_as_if_alone) RUN(names_of_improved) RUN(what_improved_and_original_cannot_be))

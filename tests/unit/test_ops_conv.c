@@ -39,7 +39,10 @@ static const conv_case cases[] = {
 	{ false, 1, 7, 9, 16, 1, 3, 1, 1, true, VQ_FN_NONE, false, true },
 	{ false, 2, 8, 8, 16, 3, 3, 1, 1, true, VQ_FN_NONE, false, true },
 	{ false, 1, 6, 6, 5, 3, 3, 1, 0, true, VQ_FN_NONE },
+	{ false, 2, 11, 7, 64, 96, 3, 1, 1, true, VQ_FN_RELU },
+	{ false, 3, 12, 9, 96, 32, 3, 1, 1, false, VQ_FN_LEAKY },
 	/* with a residual */
+	{ false, 1, 9, 13, 64, 64, 3, 1, 1, true, VQ_FN_RELU, true },
 	{ false, 2, 7, 8, 32, 32, 3, 1, 1, true, VQ_FN_NONE, true },
 	{ false, 1, 5, 5, 17, 5, 3, 1, 1, true, VQ_FN_RELU, true },
 	{ false, 1, 4, 9, 3, 64, 1, 1, 0, false, VQ_FN_RELU, true },
@@ -188,6 +191,48 @@ TEST(convolutions_in_bf16)
 		one(&cases[i], VQ_BF16, 2e-2);
 }
 
+/* Each of the two ways to do a 3x3 convolution, whichever the shape's own is; the environment is the seam for it. */
+static void forced(const char *way, vq_dtype t, double limit)
+{
+	setenv("VQ_CPU_CONV", way, 1);
+	for (size_t i = 0; i < VQ_COUNT(cases); i++)
+		if (cases[i].k == 3 && cases[i].s == 1 && cases[i].in % 32 == 0 && cases[i].out % 32 == 0)
+			one(&cases[i], t, limit);
+	engine e;
+	engine_open(&e, (engine_spec){ .n = 1, .h = 6, .w = 6, .compute = t });
+	int x = engine_input(&e, t, 1, 6, 6, 32, 0);
+	CHECK_OK(engine_build(&e, vq_layer_conv(&e.b, x, "c", 32, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .sum = -1 })));
+	static const vq_op ops[] = { VQ_OP_CONV, VQ_OP_CONV_DATA, VQ_OP_CONV_WEIGHT };
+	for (size_t i = 0; i < VQ_COUNT(ops) && (!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)); i++)
+		if (!strncmp(engine_impl(&e, ops[i]), "winograd", 8) != !strcmp(way, "winograd"))
+			TEST_END(1, "%s: %s runs %s", way, vq_op_name(ops[i]), engine_impl(&e, ops[i]));
+	engine_close(&e);
+	unsetenv("VQ_CPU_CONV");
+}
+
+TEST(both_ways_in_f32)
+{
+	forced("direct", VQ_F32, 3e-6);
+	forced("winograd", VQ_F32, 3e-6);
+}
+
+TEST(both_ways_in_bf16)
+{
+	if (!machine_has_bf16())
+		SKIP("no bf16 instructions");
+	forced("direct", VQ_BF16, 2e-2);
+	forced("winograd", VQ_BF16, 2e-2);
+}
+
+TEST(no_third_way)
+{
+	vq_backend *b;
+	setenv("VQ_CPU_CONV", "fast", 1);
+	CHECK_FAILS(vq_backend_open(&b, "cpu", 1), VQ_EINVAL);
+	CHECK_HAS(vq_message(), "VQ_CPU_CONV is fast");
+	unsetenv("VQ_CPU_CONV");
+}
+
 
 /* --- which of the library's implementations run -------------------------------------------------------------------- */
 
@@ -236,4 +281,4 @@ TEST(no_reference_implementation_in_bf16)
 	no_reference(VQ_BF16);
 }
 
-TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(both_ways_in_bf16) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))

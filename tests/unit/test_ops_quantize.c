@@ -128,6 +128,93 @@ TEST(rows_losses_and_gradients)
 		one(&cases[i]);
 }
 
+/* Three codebooks in a row: each takes what the former left, their rows' sum goes on, its gradient passes once and each adds its own commitment. */
+static void in_a_row(const quant_case *c, vq_dtype compute)
+{
+	enum { DEPTH = 3 };
+	quantizer t;
+	int rows = c->n * c->h * c->w, z[DEPTH], codes[DEPTH], sum = -1;
+	size_t nz = (size_t)rows * (size_t)c->d, nb = (size_t)(c->k * c->d);
+	char name[DEPTH][4] = { "q0", "q1", "q2" }, book_name[32];
+	engine_open(&t.e, (engine_spec){ .n = c->n, .h = c->h, .w = c->w, .items = c->items ? c->items : c->n, .packed = c->items > 0, .compute = compute });
+	for (int i = 0; i < (c->items ? c->items : c->n); i++) {
+		vq_rect whole = { i, 0, 0, c->h, c->w };
+		engine_place(&t.e, i, c->items ? c->place[i].extent : whole, c->items ? c->place[i].valid : whole);
+	}
+	z[0] = engine_input(&t.e, VQ_F32, c->n, c->h, c->w, c->d, 0);
+	for (int l = 0; l < DEPTH; l++) {
+		int q = vq_layer_quantize(&t.e.b, z[l], (vq_quant_spec){ .size = c->k, .beta = beta, .decay = decay, .eps = eps, .ema = c->ema, .name = name[l],
+			.scalar = COMMIT + l, .scale = 1 + l, .straight_through = true, .f32_out = true, .inner = l > 0 }, &codes[l]);
+		sum = l ? vq_layer_add(&t.e.b, sum, q) : q;
+		if (l < DEPTH - 1)
+			z[l + 1] = vq_layer_residual(&t.e.b, z[l], q);
+	}
+	int y = vq_layer_cast(&t.e.b, sum, compute);
+	CHECK_OK(engine_build(&t.e, y));
+	vq_rng r = vq_rng_make(15, (uint64_t)(c - cases));
+	double *left = engine_noise(&r, VQ_F32, nz), *dq = engine_noise(&r, compute, nz), *total = ref_new(nz), *dz = ref_new(nz), *got = ref_new(nz + nb), *want = ref_new(nz + nb), *code = ref_new((size_t)rows);
+	unsigned char *kind = kinds(&t, c);
+	double *book[DEPTH];
+	for (int l = 0; l < DEPTH; l++) {
+		book[l] = engine_noise(&r, VQ_F32, nb);
+		for (size_t i = 0; i < nb; i++)
+			book[l][i] = (double)(float)(book[l][i] / (1 + 2 * l));
+		snprintf(book_name, sizeof book_name, "%s.codebook", name[l]);
+		engine_put_param(&t.e, book_name, book[l]);
+		t.e.step.scale[1 + l] = .125f * (float)(1 + l);
+	}
+	engine_fill(&t.e, z[0], left);
+	engine_fill_seed(&t.e, dq);
+	CHECK_OK(engine_run(&t.e, VQ_FORWARD | VQ_BACKWARD));
+	for (int i = 0; i < rows * c->d; i++)
+		dz[i] = kind[i / c->d] ? dq[i] : 0;
+	for (int l = 0; l < DEPTH; l++) {
+		double commit = 0;
+		memset(want, 0, nb * sizeof *want);
+		engine_get(&t.e, codes[l], code);
+		for (int i = 0; i < rows; i++) {
+			int k = (int)code[i], best;
+			CHECK((k >= 0) == (kind[i] > 0));
+			if (k < 0)
+				continue;
+			ref_nearest(1, c->d, c->k, left + i * c->d, book[l], NULL, &best);
+			CHECK_NEAR(distance(c->d, left + i * c->d, book[l] + k * c->d), distance(c->d, left + i * c->d, book[l] + best * c->d), 1e-5 * c->d);
+			for (int j = 0; j < c->d; j++) {
+				double e = left[i * c->d + j] - book[l][k * c->d + j];
+				left[i * c->d + j] = e;
+				total[i * c->d + j] += book[l][k * c->d + j];
+				if (kind[i] < 2)
+					continue;
+				commit += e * e;
+				dz[i * c->d + j] += .125 * (1 + l) * 2 * (double)beta * e;
+				want[k * c->d + j] -= .125 * (1 + l) * 2 * e;
+			}
+		}
+		CHECK_NEAR(t.e.step.scalar[COMMIT + l], commit, 1e-5 * commit + 1e-30);
+		snprintf(book_name, sizeof book_name, "%s.codebook", name[l]);
+		if (!c->ema) {
+			engine_get_grad(&t.e, book_name, got);
+			CHECK(engine_error(nb, got, want) < 1e-5);
+		}
+	}
+	engine_get(&t.e, y, got);
+	CHECK(engine_error(nz, got, total) < (compute == VQ_BF16 ? 4e-3 : 1e-6));
+	engine_get(&t.e, engine_gradient(&t.e, z[0]), got);
+	CHECK(engine_error(nz, got, dz) < 1e-5);
+	engine_close(&t.e);
+	for (int l = 0; l < DEPTH; l++)
+		free(book[l]);
+	free(left); free(dq); free(total); free(dz); free(got); free(want); free(code); free(kind);
+}
+
+TEST(codebooks_in_a_row)
+{
+	for (size_t i = 0; i < VQ_COUNT(cases); i++)
+		if (cases[i].through)
+			in_a_row(&cases[i], VQ_F32);
+	in_a_row(&cases[6], VQ_BF16);
+}
+
 /* Two micro-batches, then the update; twice, so that the sums must have been cleared. */
 static void moving_averages_of(const quant_case *c)
 {
@@ -276,4 +363,5 @@ TEST(bf16_output)
 	free(z); free(dq); free(x); free(y);
 }
 
-TEST_MAIN(RUN(rows_losses_and_gradients) RUN(moving_averages) RUN(gradients_come_before_the_update) RUN(no_items) RUN(codes_to_rows) RUN(bf16_output))
+TEST_MAIN(RUN(rows_losses_and_gradients) RUN(moving_averages) RUN(gradients_come_before_the_update) RUN(no_items) RUN(codes_to_rows) RUN(bf16_output)
+	RUN(codebooks_in_a_row))

@@ -1,4 +1,5 @@
 /* Runs of the model's training graph: repeatable, the same packed or alone, whatever was in the arena before. */
+#include "lib/model/graph.h"
 #include "lib/model/model.h"
 #include "tests/unit/engine.h"
 #include "tests/unit/ref.h"
@@ -259,7 +260,7 @@ TEST(plans_share_an_arena)
 	CHECK_OK(s.be->plan_run(a.plan, &a.step, VQ_FORWARD | VQ_BACKWARD));
 	double *after = gradients(&s);
 	CHECK(!memcmp(before, after, s.params.sizes[1] * sizeof *before));
-	CHECK(s.be->plan_first_bad(a.plan) == -1);
+	CHECK(s.be->plan_first_bad(a.plan, &a.step, VQ_FORWARD | VQ_BACKWARD) == -1);
 	free(before);
 	free(after);
 	close_training(&s, &a);
@@ -276,12 +277,33 @@ TEST(the_first_bad_operation)
 	open_training(&s, &t, 2, RH, RW, true, 3, three_places);
 	fill_training(&s, &t, 0);
 	CHECK_OK(s.be->plan_run(t.plan, &t.step, VQ_FORWARD | VQ_BACKWARD));
-	CHECK(s.be->plan_first_bad(t.plan) == -1);
+	CHECK(s.be->plan_first_bad(t.plan, &t.step, VQ_FORWARD | VQ_BACKWARD) == -1);
 	fill_training(&s, &t, 0);
 	((float *)s.be->plan_host(t.plan, t.io.input))[(1 * RW + 2) * CH] = NAN; /* a valid pixel: ReLU may make 0 of NaN, the loss does not */
 	CHECK_OK(s.be->plan_run(t.plan, &t.step, VQ_FORWARD | VQ_BACKWARD));
 	CHECK(isnan(t.step.scalar[VQ_S_RECON]));
-	CHECK(s.be->plan_first_bad(t.plan) >= 0);
+	int node = s.be->plan_first_bad(t.plan, &t.step, VQ_FORWARD | VQ_BACKWARD);
+	char where[VQ_LAYER_MAX];
+	CHECK(node >= 0);
+	vq_graph_layer(&t.g, node, where);
+	CHECK_STR(where, "enc.0 (conv)");
+	/* a weight in the decoder: neither what is before it nor what follows from it */
+	fill_training(&s, &t, 0);
+	int p = vq_params_find(&s.params, "dec.3.conv2.weight");
+	CHECK(p >= 0);
+	CHECK_OK(s.be->store_write(s.store, VQ_BUF_PARAM, s.params.p[p].offset + 3, 1, (float[]){ INFINITY }));
+	node = s.be->plan_first_bad(t.plan, &t.step, VQ_FORWARD | VQ_BACKWARD);
+	CHECK(node >= 0);
+	vq_graph_layer(&t.g, node, where);
+	CHECK_STR(where, "dec.3.conv2 (conv)");
+	vq_graph_layer(&t.g, node - 2, where); /* the convolution before it, and its clearing */
+	CHECK_STR(where, "dec.3.conv1 (conv)");
+	vq_graph_layer(&t.g, node - 1, where);
+	CHECK_STR(where, "what follows dec.3.conv1 (clear)");
+	for (node = 0; t.g.node[node].op != VQ_OP_CONV_WEIGHT; node++)
+		;
+	vq_graph_layer(&t.g, node, where);
+	CHECK_HAS(where, "the gradient of dec.");
 	close_training(&s, &t);
 	close_setup(&s);
 }

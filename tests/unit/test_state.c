@@ -76,8 +76,8 @@ static void world_open(const char *const *set)
 	CHECK_OK(vq_config_check(&w.config));
 	for (int i = 0; i < CELLS; i++) {
 		w.number[i] = (uint32_t)i;
-		w.h[i] = 8 + 2 * (int)vq_rng_below(&r, 9);
-		w.w[i] = 8 + 2 * (int)vq_rng_below(&r, 9);
+		w.h[i] = 8 + 4 * (int)vq_rng_below(&r, 5);
+		w.w[i] = 8 + 4 * (int)vq_rng_below(&r, 5);
 		for (int k = 0; k < w.h[i] * w.w[i]; k++)
 			w.pixels[i][k] = (float)sin(.1 * i * k) * .5f + .2f * (float)vq_rng_normal(&r);
 	}
@@ -98,7 +98,8 @@ static bool same(const vq_train_state *a, const vq_train_state *b)
 		if (a->count[i] != b->count[i] || memcmp(a->buf[i], b->buf[i], sizeof(float) * a->count[i]))
 			return false;
 	if (a->cells != b->cells || memcmp(a->order, b->order, sizeof *a->order * a->cells) || a->waiting != b->waiting ||
-	    memcmp(a->wait, b->wait, sizeof *a->wait * a->waiting) || memcmp(a->codes, b->codes, sizeof *a->codes * (size_t)a->n_codes))
+	    memcmp(a->wait, b->wait, sizeof *a->wait * a->waiting) || memcmp(a->codes, b->codes, sizeof *a->codes * (size_t)a->n_codes) ||
+	    memcmp(a->front, b->front, sizeof *a->front * (size_t)a->n_codes))
 		return false;
 	for (const vq_scalar *f = vq_scalars; f->name; f++) {
 		size_t size = f->type == VQ_SCALAR_BOOL ? sizeof(bool) : f->type == VQ_SCALAR_INT32 ? 4 : 8;
@@ -152,6 +153,7 @@ TEST(a_restored_run_ends_like_one_never_stopped)
 		{ "optimizer=sgd", "momentum=0.9", "weight_average=0.9", "learning_rate=0.01", "accumulate=2", "augment_rotate=true" },
 		{ "scheduler_type=plateau", "plateau_patience=1", "optimizer=adam", "batch_size=3", "learning_rate=0.02" },
 		{ "max_steps=0", "epochs=6", "use_early_stopping=true", "early_stopping_patience=2", "learning_rate=0.05", "codebook_start=kmeans" },
+		{ "channels_per_level=[6,8]", "levels=2", "blocks=0", "skip=quantized", "codebook_depth=2", "skip_num_embeddings=5" },
 	};
 	static vq_epoch epoch[EPOCHS_MAX];
 	for (size_t i = 0; i < VQ_COUNT(sets); i++) {

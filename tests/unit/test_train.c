@@ -1,6 +1,7 @@
 /* The trainer on a small world of made-up cells, through its callbacks; and its parts: schedule, sampler, augmentation, loss weights. */
 #include "lib/model/graph.h"
 #include "lib/train/batch.h"
+#include "lib/train/collapse.h"
 #include "tests/unit/test.h"
 #include "tools/codec.h"
 
@@ -275,10 +276,48 @@ TEST(early_stopping)
 TEST(a_loss_that_is_not_finite_ends_the_run)
 {
 	world_open(&w);
-	((float *)w.cell[3].pixels)[5] = NAN;
-	((float *)w.cell[3].pixels)[60] = NAN;
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = NAN;
 	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
-	CHECK_HAS(vq_message(), ": the loss is not finite, first in a ");
+	CHECK_HAS(vq_message(), ": the loss is not finite: first in enc.0 (conv), in the first 1 of its ");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) > 1 && cell[0] == 3);
+	world_close(&w);
+}
+
+TEST(a_norm_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	w.config.accumulate = 2;
+	w.config.reconstruction_loss_weight = 1e38; /* the loss that is summed is without it, its gradient is not */
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = 1e15f;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), "step 1: the gradient's norm is not finite: first in ");
+	const uint32_t *cell;
+	bool there = false;
+	for (int i = 0, n = vq_trainer_failed(w.t, &cell); i < n; i++)
+		there |= cell[i] == 3;
+	CHECK(there);
+	/* nothing was changed by it */
+	weights x = world_weights(&w);
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < x.n[k]; i++)
+			CHECK(isfinite(x.v[k][i]));
+	free(x.v[0]);
+	free(x.v[1]);
+	world_close(&w);
+}
+
+TEST(a_validation_loss_that_is_not_finite_ends_the_run)
+{
+	world_open(&w);
+	vq_cell *c = &w.cell[CELLS - 1];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = INFINITY;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), ": the validation loss is not finite: first in enc.0 (conv), in the first 1 of its 4 records");
+	const uint32_t *cell;
+	CHECK(vq_trainer_failed(w.t, &cell) == 4 && cell[0] == CELLS - 1 && w.epochs == 0);
 	world_close(&w);
 }
 
@@ -481,8 +520,9 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 	/* the latent of one position alone is the mean over a mask that holds a pixel of it */
 	uint8_t *mask = vq_calloc((size_t)cell->h * (size_t)cell->w, 1);
 	CHECK_OK(codec_encode(c, 0, cell, true, &own));
-	for (int y = 0; y < own.h; y++)
-		for (int x = 0; x < own.w; x++) {
+	int rows = cell->h / 4, row = cell->w / 4;
+	for (int y = 0; y < rows; y++)
+		for (int x = 0; x < row; x++) {
 			vq_cell one = *cell;
 			bool inside = false;
 			for (int i = 0; i < 16; i++) {
@@ -496,14 +536,14 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 			mask[(4 * y + 3) * cell->w + 4 * x + 1] = 1;
 			one.mask = mask;
 			CHECK_OK(codec_encode(c, 0, &one, true, &all));
-			CHECK(all.codes[0][y * all.w + x] == own.codes[0][y * own.w + x]);
-			CHECK(all.histogram[own.codes[0][y * own.w + x]] == 1);
+			CHECK(all.codes[0][y * row + x] == own.codes[0][y * row + x]);
+			CHECK(all.histogram[0][own.codes[0][y * row + x]] == 1);
 			for (int k = 0; k < 8; k++) {
 				CHECK(all.std[k] == 0);
 				mean[k] += (double)all.mean[k];
 				square[k] += (double)all.mean[k] * (double)all.mean[k];
 			}
-			counts[own.codes[0][y * own.w + x]]++;
+			counts[own.codes[0][y * row + x]]++;
 			n++;
 			cell_codes_free(&all);
 		}
@@ -513,7 +553,7 @@ static void check_features(const vq_model *m, codec *c, const vq_cell *cell)
 		CHECK_NEAR((double)own.std[k], sqrt(fmax(square[k] / n - mean[k] / n * (mean[k] / n), 0)), 1e-4);
 	}
 	for (int k = 0; k < 16; k++)
-		CHECK(own.histogram[k] == counts[k]);
+		CHECK(own.histogram[0][k] == counts[k]);
 	cell_codes_free(&own);
 	free(mask);
 }
@@ -536,7 +576,7 @@ TEST(features_over_the_mask)
 	bare.mask = none;
 	CHECK_OK(codec_encode(c, 0, &bare, true, &k));
 	for (int i = 0; i < 16; i++)
-		CHECK(k.histogram[i] == 0 && k.mean[i % 8] == 0 && k.std[i % 8] == 0);
+		CHECK(k.histogram[0][i] == 0 && k.mean[i % 8] == 0 && k.std[i % 8] == 0);
 	cell_codes_free(&k);
 	free(none);
 	codec_close(c);
@@ -544,7 +584,186 @@ TEST(features_over_the_mask)
 	world_close(&w);
 }
 
+/* --- several codebooks --------------------------------------------------------------------------------------------- */
+
+static void several(world *d)
+{
+	static const char *const sets[] = { "skip=quantized", "codebook_depth=2", "skip_num_embeddings=12", "skip_embedding_dim=5" };
+	world_open(d);
+	for (size_t i = 0; i < VQ_COUNT(sets); i++)
+		CHECK_OK(vq_config_set(&d->config, sets[i]));
+	CHECK_OK(vq_config_check(&d->config));
+}
+
+TEST(every_codebook_learns_and_is_counted)
+{
+	static const int size[] = { 16, 16, 12 };
+	several(&w);
+	w.config.max_steps = 80;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->val.recon < .3 * w.epoch[0].val.recon && last(&w)->train.recon < .3 * w.epoch[0].train.recon);
+	for (int i = 0; i < w.epochs; i++) {
+		const vq_losses *l[2] = { &w.epoch[i].train, &w.epoch[i].val };
+		for (int k = 0; k < 2; k++) {
+			double used = 0, commit = 0, least = INFINITY, most = 0;
+			for (int j = 0; j < 3; j++) {
+				const vq_level_losses *v = &l[k]->level[j];
+				CHECK(v->commit > 0 && v->usage > 0 && v->usage <= 1 && v->perplexity >= 1 && v->perplexity <= v->usage * size[j] + 1e-9);
+				used += v->usage * size[j];
+				commit += v->commit;
+				least = fmin(least, v->perplexity);
+				most = fmax(most, v->perplexity);
+			}
+			CHECK_NEAR(l[k]->usage, used / 44, 1e-9);
+			CHECK_NEAR(l[k]->commit, commit, 1e-9);
+			CHECK(l[k]->perplexity >= least && l[k]->perplexity <= most);
+			CHECK_NEAR(l[k]->loss, l[k]->recon + .25 * commit, 1e-9);
+		}
+	}
+	weights a = world_weights(&w);
+	CHECK_OK(world_run(&w, 1));
+	weights b = world_weights(&w);
+	CHECK(same_weights(&a, &b));
+	weights_free(&a);
+	weights_free(&b);
+	world_close(&w);
+}
+
+/* Vectors of a level that are longer than `length`. */
+static int far_vectors(const weights *x, const vq_params *p, const vq_code_level *l, double length)
+{
+	char name[64];
+	int n = 0;
+	snprintf(name, sizeof name, "%s.codebook", l->prefix);
+	const float *v = x->v[0] + p->p[vq_params_find(p, name)].offset;
+	for (int i = 0; i < l->size; i++) {
+		double sum = 0;
+		for (int j = 0; j < l->dim; j++)
+			sum += (double)v[i * l->dim + j] * (double)v[i * l->dim + j];
+		n += !(sqrt(sum) < length);
+	}
+	return n;
+}
+
+/* Vectors that nothing is near to are replaced, whichever codebook they are in, by what that codebook quantises. */
+TEST(every_codebook_is_revived)
+{
+	vq_model_info info;
+	several(&w);
+	w.config.max_steps = 4;
+	CHECK_OK(world_run(&w, 1));
+	weights x = world_weights(&w);
+	CHECK_OK(vq_model_describe(&w.config, CHANNELS, &info));
+	CHECK(info.levels == 3);
+	w.config.revive_every = 1;
+	w.config.revive_until = 1;
+	w.config.ema_decay = .5;
+	w.config.max_steps = 12;
+	for (int l = 0; l < 3; l++) {
+		char name[64];
+		CHECK_OK(world_make(&w, 1));
+		const vq_params *p = vq_trainer_params(w.t);
+		weights y = { { x.n[0], x.n[1] }, { malloc(sizeof(float) * x.n[0]), malloc(sizeof(float) * x.n[1]) } };
+		memcpy(y.v[0], x.v[0], sizeof(float) * x.n[0]);
+		memcpy(y.v[1], x.v[1], sizeof(float) * x.n[1]);
+		for (int part = 0; part < 2; part++) {
+			snprintf(name, sizeof name, "%s.%s", info.level[l].prefix, part ? "ema_sum" : "codebook");
+			const vq_param *q = &p->p[vq_params_find(p, name)];
+			for (size_t j = 0; j < q->count; j++)
+				y.v[0][q->offset + j] = 100;
+		}
+		CHECK(far_vectors(&y, p, &info.level[l], 50) == info.level[l].size);
+		CHECK_OK(vq_trainer_load(w.t, y.v[0], y.v[1]));
+		CHECK_OK(vq_trainer_run(w.t));
+		weights z = world_weights(&w);
+		CHECK(w.revived > 0);
+		CHECK(far_vectors(&z, vq_trainer_params(w.t), &info.level[l], 20) <= info.level[l].size / 4);
+		weights_free(&y);
+		weights_free(&z);
+	}
+	weights_free(&x);
+	world_close(&w);
+}
+
+/* Decoding codes is the reconstruction of the model in memory. */
+TEST(several_codebooks_through_the_codec)
+{
+	static const char *const sets[] = { "skip=none", "codebook_depth=1", "codebook_depth=3", "skip=quantized" };
+	several(&w);
+	for (size_t i = 0; i < VQ_COUNT(sets); i++) {
+		vq_model m;
+		codec *e, *d;
+		CHECK_OK(vq_config_set(&w.config, sets[i]));
+		w.config.max_steps = 6;
+		CHECK_OK(world_run(&w, 1));
+		to_model(&w, &m);
+		CHECK_OK(codec_open(&e, &m, "cpu", 2, false));
+		CHECK_OK(codec_open(&d, &m, "cpu", 1, true));
+		for (uint32_t k = 0; k < CELLS; k += 7)
+			check_reconstruction(&w, e, d, k, 2e-5);
+		codec_close(e);
+		codec_close(d);
+		vq_model_free(&m);
+	}
+	world_close(&w);
+}
+
 /* --- parts --------------------------------------------------------------------------------------------------------- */
+
+/* Below the bound for so many epochs in a row: told once, with the keys that fit. */
+TEST(a_collapsed_codebook_is_told_of_once)
+{
+	vq_collapse s = {0};
+	vq_config c;
+	vq_config_defaults(&c);
+	c.codebook_start = VQ_START_NORMAL;
+	for (int i = 0; i < VQ_COLLAPSE_EPOCHS - 1; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5));
+	CHECK(!vq_collapse_epoch(&s, &c, .2, 100, 1e6, .5)); /* it recovered */
+	for (int i = 0; i < VQ_COLLAPSE_EPOCHS - 1; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5));
+	char *text = vq_collapse_epoch(&s, &c, .05, 100, 1e6, .5);
+	CHECK_STR(text, "the codebook has collapsed: 5 of 100 codes were used (usage 0.050), and usage was below 0.1 for 5 epochs: set codebook_start to data "
+		"or kmeans; or lower learning_rate (0.002), raise warmup_steps (100) or change commitment_cost (0.25), or lower num_embeddings");
+	free(text);
+	for (int i = 0; i < 20; i++)
+		CHECK(!vq_collapse_epoch(&s, &c, .01, 100, 1e6, .5));
+	static const struct { const char *set; double positions, done; const char *says; } t[] = {
+		{ "codebook_update=gradient", 1e6, .5, "set codebook_update to ema" }, { "revive_threshold=0", 1e6, .5, "set revive_threshold to 0.1" },
+		{ "revive_until=0.3", 1e6, .5, "raise revive_until, for no code is revived after 0.3 of the training" },
+		{ "seed=1", 36, .5, "lower num_embeddings, for an epoch has 36 codes to spread over them; or lower learning_rate" },
+	};
+	for (size_t i = 0; i < VQ_COUNT(t); i++) {
+		s = (vq_collapse){ .low = VQ_COLLAPSE_EPOCHS };
+		vq_config_defaults(&c);
+		CHECK_OK(vq_config_set(&c, t[i].set));
+		text = vq_collapse_epoch(&s, &c, .05, 100, t[i].positions, t[i].done);
+		CHECK_HAS(text, t[i].says);
+		free(text);
+	}
+}
+
+/* A dark world, but for one cell: what its codes are is known from the masks alone. */
+TEST(usage_by_foreground_alone)
+{
+	world_open(&w);
+	w.config.max_steps = 12;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->train.front > 0 && last(&w)->train.front <= last(&w)->train.usage && last(&w)->val.front <= last(&w)->val.usage);
+	for (int i = 0; i < CELLS; i++) /* all of it is the cell: the same as usage */
+		memset((void *)w.cell[i].mask, 1, (size_t)w.cell[i].h * (size_t)w.cell[i].w);
+	CHECK_OK(world_run(&w, 1));
+	CHECK(last(&w)->train.front == last(&w)->train.usage && last(&w)->val.front == last(&w)->val.usage);
+	for (int i = 0; i < CELLS; i++) { /* one pixel of one validation cell, at whichever turn: one code; and a neighbour's */
+		memset((void *)w.cell[i].mask, 2, (size_t)w.cell[i].h * (size_t)w.cell[i].w);
+		if (i == CELLS - 1)
+			((uint8_t *)w.cell[i].mask)[(w.cell[i].h / 2) * w.cell[i].w + w.cell[i].w / 2] = 1;
+	}
+	CHECK_OK(world_run(&w, 1));
+	CHECK(isnan(last(&w)->train.front));
+	CHECK_NEAR(last(&w)->val.front, 1. / 16, 1e-12);
+	world_close(&w);
+}
 
 TEST(schedules)
 {
@@ -666,7 +885,7 @@ static void check_turn(const vq_batch *b, const vq_train_calls *calls, int chann
 	float input[SIDE * SIDE * 2], weight[SIDE * SIDE];
 	CHECK_OK(calls->cell(calls->ctx, b->cell[0], &c));
 	memset(weight, 0, sizeof weight);
-	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight));
+	CHECK_OK(vq_batch_fill(b, calls, &sheet, channels, f, input, weight, NULL));
 	int turn = b->turn[0], inside = 0, y0 = b->place[0].extent.y, x0 = b->place[0].extent.x;
 	vq_rect v = b->place[0].valid;
 	CHECK(b->place[0].extent.h == (turn & VQ_TURN ? c.w : c.h) && b->place[0].extent.w == (turn & VQ_TURN ? c.h : c.w));
@@ -743,7 +962,7 @@ static void check_weights(int k, double fg, double bg, double want_fg, double wa
 	b = (vq_batch){ .items = 1 };
 	b.turn[0] = (uint8_t)turn;
 	b.place[0].extent = (vq_rect){ 0, 0, 4, turn & VQ_TURN ? WIDTH : H, turn & VQ_TURN ? H : WIDTH };
-	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight));
+	CHECK_OK(vq_batch_fill(&b, &calls, &(vq_sheet){ 1, SIDE, SIDE, 4 }, 1, &w.config, input, weight, NULL));
 	for (int y = 1; y < 6; y++)
 		for (int x = 2; x < 9; x++) {
 			int ty, tx;
@@ -766,7 +985,10 @@ TEST(content_weights)
 	check_weights(35, 1, .1, 1, 0, 0);
 }
 
-TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+TEST_MAIN(RUN(every_codebook_learns_and_is_counted) RUN(every_codebook_is_revived) RUN(several_codebooks_through_the_codec)
+	RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+	RUN(a_collapsed_codebook_is_told_of_once) RUN(usage_by_foreground_alone)
+	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run)
 	RUN(a_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained) RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived)
 	RUN(reconstruct_is_encode_and_decode) RUN(packed_on_any_canvas) RUN(accumulated_batches_are_one_step) RUN(features_over_the_mask) RUN(schedules)
 	RUN(every_cell_once_an_epoch_or_waiting) RUN(flips_and_turns) RUN(content_weights))

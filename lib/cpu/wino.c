@@ -1,0 +1,126 @@
+/* Convolutions by lib/cpu/wino.h within a plan: which ones, their filters kept transformed, and tiles shared out to threads. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cpu/cpu.h"
+#include "lib/cpu/wino.h"
+
+#if defined __x86_64__
+extern const wino_kernels wino_f32_v3, wino_f32_v4, wino_bf16_v5;
+#endif
+
+const wino_kernels *wino_pick(vq_dtype t, int level)
+{
+#if defined __x86_64__
+	__builtin_cpu_init();
+	bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+	if (t == VQ_BF16)
+		return level >= 5 && wide && __builtin_cpu_supports("avx512bf16") ? &wino_bf16_v5 : NULL;
+	if (level >= 4 && wide)
+		return &wino_f32_v4;
+	if (level >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return &wino_f32_v3;
+#endif
+	return NULL;
+}
+
+/* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. */
+enum { TILES_LEAST = 64 };
+
+/* By measurement on Zen 4; AMX multiplies bf16 16 times as fast as the transforms' instructions add, so that they do not pay there. */
+static const wino_kernels *choose(const cpu_backend *b, const cpu_conv *r, const vq_value *src, const vq_value *dst)
+{
+	if (b->conv == CPU_CONV_DIRECT || r->k != 3 || r->s != 1 || r->p != 1 || src->dtype != dst->dtype || src->c % WINO_CHANNELS || dst->c % WINO_CHANNELS)
+		return NULL;
+	if (b->conv == CPU_CONV_AUTO && (wino_tiles(src->n, src->h, src->w) < TILES_LEAST || (src->dtype == VQ_BF16 && b->amx)))
+		return NULL;
+	return wino_pick(src->dtype, b->level);
+}
+
+static size_t grad_bytes(const wino_kernels *w, int k, int n) /* of one part: scratch, sums of products, sums of dy */
+{
+	return VQ_ALIGN(w->weight_scratch(k, n), (size_t)64) + sizeof(float) * 16 * (size_t)k * (size_t)n + VQ_ALIGN(sizeof(double) * (size_t)n, (size_t)64);
+}
+
+vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
+{
+	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
+	const wino_kernels *w = choose(p->b, r, src, dst);
+	size_t threads = (size_t)p->b->b.threads, zeros = sizeof(float) * (size_t)VQ_MAX(src->c, dst->c);
+	if (!w)
+		return VQ_OK;
+	int k = r->kind == CPU_BY_DATA ? dst->c : src->c, n = r->kind == CPU_BY_DATA ? src->c : dst->c;
+	if (!(c->extra = vq_aligned(zeros)))
+		return VQ_ENOMEM;
+	memset(c->extra, 0, zeros);
+	c->wino = w;
+	snprintf(c->impl, sizeof c->impl, "winograd:%s", w->name);
+	if (r->kind == CPU_BY_WEIGHT)
+		return cpu_scratch(p, threads * grad_bytes(w, k, n));
+	if (!(c->w.bytes = vq_aligned(w->filter_bytes(k, n))))
+		return VQ_ENOMEM;
+	return cpu_scratch(p, threads * VQ_ALIGN(w->forward_scratch(k, n), (size_t)64));
+}
+
+void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
+{
+	const wino_kernels *w = c->wino;
+	bool turned = r->kind == CPU_BY_DATA;
+	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
+	wino_conv a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src), .y = cpu_at(p, turned ? r->src : r->dst),
+		.u = c->w.bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu };
+	const float *filters = cpu_at(p, r->w);
+	size_t tiles = wino_tiles(x->n, x->h, x->w), steps = w->filter_steps(a.k, a.n), scratch = VQ_ALIGN(w->forward_scratch(a.k, a.n), (size_t)64);
+	int threads = p->b->b.threads;
+	bool stale = c->w.version != p->s->version;
+#pragma omp parallel num_threads(threads)
+	{
+		if (stale) {
+#pragma omp for schedule(static, 1)
+			for (int i = 0; i < threads; i++)
+				w->filter(filters, a.k, a.n, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.bytes);
+		}
+#pragma omp for schedule(static, 1)
+		for (int i = 0; i < threads; i++) {
+			size_t from, to;
+			cpu_part(tiles, 8, i, threads, &from, &to);
+			w->forward(&a, from, to, p->scratch + scratch * (size_t)i);
+		}
+	}
+	c->w.version = p->s->version;
+}
+
+void cpu_wino_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c, float *db)
+{
+	const wino_kernels *w = c->wino;
+	const vq_value *x = cpu_v(p, r->src), *y = cpu_v(p, r->dst);
+	wino_grad a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, r->src), .dy = cpu_at(p, r->dst), .zeros = c->extra };
+	size_t tiles = wino_tiles(x->n, x->h, x->w), one = grad_bytes(w, a.k, a.n), products = 16 * (size_t)a.k * (size_t)a.n;
+	float *dw = cpu_at(p, r->w);
+	int threads = p->b->b.threads;
+	/* each part: its products, its sums of dy, its scratch */
+#pragma omp parallel num_threads(threads)
+	{
+#pragma omp for schedule(static, 1)
+		for (int i = 0; i < threads; i++) {
+			char *at = p->scratch + one * (size_t)i;
+			double *sums = (double *)(at + sizeof(float) * products);
+			size_t from, to;
+			cpu_part(tiles, 8, i, threads, &from, &to);
+			w->weight(&a, from, to, (float *)at, sums, (char *)sums + VQ_ALIGN(sizeof *sums * (size_t)a.n, (size_t)64));
+		}
+#pragma omp for schedule(static, 1)
+		for (int i = 0; i < threads; i++) {
+			size_t from, to;
+			cpu_part((size_t)a.n, 16, i, threads, &from, &to);
+			w->fold((float *)p->scratch, threads, one / sizeof(float), a.k, a.n, (int)from, (int)to, dw);
+		}
+	}
+	for (int j = 0; j < a.n && db; j++) {
+		double s = 0;
+		for (int i = 0; i < threads; i++)
+			s += ((double *)(p->scratch + one * (size_t)i + sizeof(float) * products))[j];
+		db[j] += (float)s;
+	}
+}

@@ -1,0 +1,53 @@
+/* wino: 3x3 convolutions of stride 1 and padding 1 by Winograd's F(2x2, 3x3): 16 multiplications for 4 outputs instead of 36.
+ *
+ * An image is cut into tiles of 2x2 outputs. A block of tiles is transformed (4x4 inputs a tile), multiplied with the transformed filters by
+ * 16 small matrix products, and transformed back, all while it is in the core's own cache. Sums are f32; with bf16 the transformed
+ * inputs and filters are rounded to bf16. An output is a function of its own 3x3 inputs alone, whatever the tile holds beside them.
+ *
+ * wino_kernels.c is compiled once an instruction set. These functions are serial: callers share out the tiles. */
+#ifndef VQ_CPU_WINO_H
+#define VQ_CPU_WINO_H
+
+#include "lib/backend.h"
+
+enum { WINO_CHANNELS = 32 }; /* channels on both sides are multiples of this */
+
+/* y = act(conv(x) + bias + sum), sum being what y held; k channels in, n out. */
+typedef struct {
+	int images, h, w, k, n;
+	const void *x;          /* [images,h,w,k] */
+	void *y;                /* [images,h,w,n] */
+	const void *u;          /* filters, transformed */
+	const float *bias;      /* or NULL */
+	const void *zeros;      /* max(k, n) zeros of the type */
+	bool sum, relu;
+} wino_conv;
+
+/* The sum over tiles of what becomes the filters' gradient. */
+typedef struct {
+	int images, h, w, k, n;
+	const void *x, *dy, *zeros;
+} wino_grad;
+
+static inline size_t wino_tiles(int images, int h, int w) { return (size_t)images * (size_t)((h + 1) / 2) * (size_t)((w + 1) / 2); }
+
+typedef struct {
+	const char *name;
+	/* Filters [n,k,3,3], or [k,n,3,3] to be turned (the gradient by data), transformed: steps [from, to) of wino_steps. */
+	size_t (*filter_bytes)(int k, int n);
+	size_t (*filter_steps)(int k, int n);
+	void (*filter)(const float *w, int k, int n, bool turned, size_t from, size_t to, void *u);
+	/* Tiles [from, to). */
+	size_t (*forward_scratch)(int k, int n);
+	void (*forward)(const wino_conv *c, size_t from, size_t to, void *scratch);
+	/* du [16,k,n] is overwritten; db [n] gets the sums of dy. fold adds the transforms of the sum of `parts` of them, `apart` floats from
+	 * each other, to dw [n,k,3,3]: output channels [from, to), multiples of 16. */
+	size_t (*weight_scratch)(int k, int n);
+	void (*weight)(const wino_grad *g, size_t from, size_t to, float *du, double *db, void *scratch);
+	void (*fold)(const float *du, int parts, size_t apart, int k, int n, int from, int to, float *dw);
+} wino_kernels;
+
+/* The kernels for a type at or below a level (vq_kernels_pick's; 5: with bf16), or NULL where there are none. */
+const wino_kernels *wino_pick(vq_dtype t, int level);
+
+#endif

@@ -1,0 +1,191 @@
+/* See wino.h. Compiled several times with WINO_LEVEL naming the table and -march chosen by the Makefile. */
+#include "lib/cpu/wino.h"
+
+#include <string.h>
+
+#if defined __AVX512BF16__
+#define WINO_NAME "avx512_bf16"
+#elif defined __AVX512F__
+#define WINO_NAME "avx512"
+#else
+#define WINO_NAME "avx2"
+#endif
+#if defined __AVX512F__
+enum { LANES = 16, WIDE = 4 }; /* a panel of outputs is WIDE vectors wide, or 2 */
+#else
+enum { LANES = 8, WIDE = 2 };
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef float lanes_at __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#define load(p) (*(const lanes_at *)(p))
+#define store(p, v) (*(lanes_at *)(p) = (v))
+#define INLINE static inline __attribute__((always_inline))
+
+/* Tiles a block: what is in flight stays within half of a core's second cache at 64 channels. */
+enum { BLOCK = 48, GRAD_BLOCK = 64, PAD = 16 };
+
+/* --- transforms of 4x4 (or 3x3, 2x2) to 4x4 and back; arrays are row by row ---------------------------------------- */
+
+/* B' d B */
+INLINE void input_transform(const lanes d[16], lanes v[16])
+{
+	lanes t[16];
+	for (int j = 0; j < 4; j++) {
+		t[j] = d[j] - d[8 + j];
+		t[4 + j] = d[4 + j] + d[8 + j];
+		t[8 + j] = d[8 + j] - d[4 + j];
+		t[12 + j] = d[4 + j] - d[12 + j];
+	}
+	for (int i = 0; i < 16; i += 4) {
+		v[i] = t[i] - t[i + 2];
+		v[i + 1] = t[i + 1] + t[i + 2];
+		v[i + 2] = t[i + 2] - t[i + 1];
+		v[i + 3] = t[i + 1] - t[i + 3];
+	}
+}
+
+/* A' m A */
+INLINE void output_transform(const lanes m[16], lanes y[4])
+{
+	lanes t[8];
+	for (int j = 0; j < 4; j++) {
+		t[j] = m[j] + m[4 + j] + m[8 + j];
+		t[4 + j] = m[4 + j] - m[8 + j] - m[12 + j];
+	}
+	for (int i = 0; i < 2; i++) {
+		y[2 * i] = t[4 * i] + t[4 * i + 1] + t[4 * i + 2];
+		y[2 * i + 1] = t[4 * i + 1] - t[4 * i + 2] - t[4 * i + 3];
+	}
+}
+
+/* A y A' */
+INLINE void output_spread(const lanes y[4], lanes m[16])
+{
+	lanes t[8];
+	for (int j = 0; j < 2; j++) {
+		t[j] = y[j];
+		t[2 + j] = y[j] + y[2 + j];
+		t[4 + j] = y[j] - y[2 + j];
+		t[6 + j] = -y[2 + j];
+	}
+	for (int i = 0; i < 4; i++) {
+		m[4 * i] = t[2 * i];
+		m[4 * i + 1] = t[2 * i] + t[2 * i + 1];
+		m[4 * i + 2] = t[2 * i] - t[2 * i + 1];
+		m[4 * i + 3] = -t[2 * i + 1];
+	}
+}
+
+/* G g G' */
+INLINE void filter_transform(const lanes g[9], lanes u[16])
+{
+	lanes t[12];
+	for (int j = 0; j < 3; j++) {
+		lanes s = (g[j] + g[6 + j]) * .5f, h = g[3 + j] * .5f;
+		t[j] = g[j];
+		t[3 + j] = s + h;
+		t[6 + j] = s - h;
+		t[9 + j] = g[6 + j];
+	}
+	for (int i = 0; i < 4; i++) {
+		lanes s = (t[3 * i] + t[3 * i + 2]) * .5f, h = t[3 * i + 1] * .5f;
+		u[4 * i] = t[3 * i];
+		u[4 * i + 1] = s + h;
+		u[4 * i + 2] = s - h;
+		u[4 * i + 3] = t[3 * i + 2];
+	}
+}
+
+/* G' u G */
+INLINE void filter_gather(const lanes u[16], lanes g[9])
+{
+	lanes t[12];
+	for (int j = 0; j < 4; j++) {
+		lanes s = (u[4 + j] + u[8 + j]) * .5f;
+		t[j] = u[j] + s;
+		t[4 + j] = (u[4 + j] - u[8 + j]) * .5f;
+		t[8 + j] = s + u[12 + j];
+	}
+	for (int i = 0; i < 3; i++) {
+		lanes s = (t[4 * i + 1] + t[4 * i + 2]) * .5f;
+		g[3 * i] = t[4 * i] + s;
+		g[3 * i + 1] = (t[4 * i + 1] - t[4 * i + 2]) * .5f;
+		g[3 * i + 2] = s + t[4 * i + 3];
+	}
+}
+
+/* --- where a tile's pixels are ------------------------------------------------------------------------------------- */
+
+typedef struct { int image, y, x; } tile; /* of the upper left output */
+
+INLINE tile tile_at(size_t t, int h, int w)
+{
+	size_t tw = (size_t)(w + 1) / 2, plane = tw * ((size_t)(h + 1) / 2), in = t % plane;
+	return (tile){ (int)(t / plane), (int)(in / tw) * 2, (int)(in % tw) * 2 };
+}
+
+INLINE void tile_next(tile *t, int h, int w)
+{
+	if ((t->x += 2) < w)
+		return;
+	t->x = 0;
+	if ((t->y += 2) < h)
+		return;
+	t->y = 0;
+	t->image++;
+}
+
+/* side x side pixels from (y0, x0); those outside are zeros. */
+INLINE void pixels(const void *x, size_t pixel, const tile *t, int h, int w, int y0, int x0, int side, const void *zeros, const char **at)
+{
+	const char *base = (const char *)x + (size_t)t->image * (size_t)h * (size_t)w * pixel;
+	for (int i = 0; i < side; i++)
+		for (int j = 0; j < side; j++) {
+			int a = y0 + i, b = x0 + j;
+			at[side * i + j] = a >= 0 && a < h && b >= 0 && b < w ? base + ((size_t)a * (size_t)w + (size_t)b) * pixel : zeros;
+		}
+}
+
+/* Either for float or, where there are the instructions, for bf16.
+ * A word is what one multiplication takes: a float, or two bf16. PAIR values of k make a word, GROUP channels are loaded together. */
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#if !defined __AVX512BF16__
+#define TABLE JOIN(wino_f32, WINO_LEVEL)
+#define T float
+#define N(name) name##_f32
+enum { PAIR_f32 = 1, GROUP_f32 = LANES };
+INLINE int channel_f32(int q) { return q; }
+INLINE lanes get_f32(const float *p, int part) { return load(p); }
+INLINE lanes whole_f32(const float *p) { return load(p); }
+INLINE void put_f32(float *p, lanes v) { store(p, v); }
+INLINE void pack_f32(float *words, int part, lanes v) { store(words, v); }
+INLINE void pack_pair_f32(float *words, const lanes v[1]) { store(words, v[0]); }
+INLINE lanes times_f32(lanes s, const float *a, lanes b) { return s + ((lanes){0} + *a) * b; }
+#else
+#include <immintrin.h>
+#define TABLE JOIN(wino_bf16, WINO_LEVEL)
+#define T uint16_t
+#define N(name) name##_bf16
+/* 32 channels are loaded as the 16 even ones and the 16 odd ones, and stay in that order. */
+enum { PAIR_bf16 = 2, GROUP_bf16 = 32 };
+INLINE int channel_bf16(int q) { return (q & ~31) | ((q & 15) << 1) | (q >> 4 & 1); }
+INLINE lanes get_bf16(const uint16_t *p, int part)
+{
+	__m512i v = _mm512_loadu_si512(p);
+	return (lanes)(part ? _mm512_and_si512(v, _mm512_set1_epi32(-0x10000)) : _mm512_slli_epi32(v, 16));
+}
+INLINE lanes whole_bf16(const uint16_t *p) { return (lanes)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16); }
+INLINE void put_bf16(uint16_t *p, lanes v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)v)); }
+INLINE void pack_bf16(float *words, int part, lanes v) { put_bf16((uint16_t *)words + 16 * part, v); }
+INLINE void pack_pair_bf16(float *words, const lanes v[2])
+{
+	const __m512i apart = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+	_mm512_storeu_si512(words, _mm512_permutexvar_epi16(apart, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[1], (__m512)v[0])));
+}
+INLINE lanes times_bf16(lanes s, const float *a, lanes b)
+{
+	return (lanes)_mm512_dpbf16_ps((__m512)s, (__m512bh)_mm512_castps_si512(_mm512_set1_ps(*a)), (__m512bh)_mm512_castps_si512((__m512)b));
+}
+#endif
+#include "lib/cpu/wino_typed.inc.h"

@@ -1,0 +1,188 @@
+/* The Winograd convolutions, at every level that this machine has, against plain f64. */
+#include "lib/cpu/wino.h"
+#include "lib/tensor.h"
+#include "tests/unit/engine.h"
+#include "tests/unit/ref.h"
+#include "tests/unit/test.h"
+
+typedef struct { const wino_kernels *k; vq_dtype t; double limit; } level;
+
+static int levels(level *l)
+{
+	static const struct { vq_dtype t; int level; double limit; } all[] = { { VQ_F32, 3, 1e-6 }, { VQ_F32, 4, 1e-6 }, { VQ_BF16, 5, 1e-2 } };
+	int n = 0;
+	for (size_t i = 0; i < VQ_COUNT(all); i++) {
+		const wino_kernels *k = wino_pick(all[i].t, all[i].level);
+		if (k && (n == 0 || k != l[n - 1].k))
+			l[n++] = (level){ k, all[i].t, all[i].limit };
+	}
+	return n;
+}
+
+/* Memory of exactly this size, so that the sanitiser sees what is read beyond it. */
+static void *exact(size_t bytes)
+{
+	void *p = NULL;
+	if (posix_memalign(&p, 64, bytes))
+		abort();
+	memset(p, 0x7f, bytes);
+	return p;
+}
+
+static void *typed(vq_dtype t, size_t n, const double *x)
+{
+	void *p = exact(n * vq_dtype_size(t));
+	for (size_t i = 0; i < n && x; i++)
+		if (t == VQ_BF16)
+			((uint16_t *)p)[i] = vq_f32_to_bf16((float)x[i]);
+		else
+			((float *)p)[i] = (float)x[i];
+	return p;
+}
+
+static double *doubles(vq_dtype t, size_t n, const void *p)
+{
+	double *x = ref_new(n);
+	for (size_t i = 0; i < n; i++)
+		x[i] = t == VQ_BF16 ? (double)vq_bf16_to_f32(((const uint16_t *)p)[i]) : (double)((const float *)p)[i];
+	return x;
+}
+
+typedef struct { int images, h, w, k, n; } shape;
+
+/* In three pieces, as threads would. */
+static void forward(const level *l, wino_conv *c, const double *w, bool turned)
+{
+	size_t nw = (size_t)c->k * (size_t)c->n * 9, tiles = wino_tiles(c->images, c->h, c->w), steps = l->k->filter_steps(c->k, c->n);
+	float *filters = typed(VQ_F32, nw, w);
+	void *u = exact(l->k->filter_bytes(c->k, c->n)), *scratch = exact(l->k->forward_scratch(c->k, c->n)), *zeros = exact(4 * (size_t)VQ_MAX(c->k, c->n));
+	memset(zeros, 0, 4 * (size_t)VQ_MAX(c->k, c->n));
+	c->u = u;
+	c->zeros = zeros;
+	for (size_t i = 0; i < 3; i++)
+		l->k->filter(filters, c->k, c->n, turned, steps * i / 3, steps * (i + 1) / 3, u);
+	for (size_t i = 0; i < 3; i++)
+		l->k->forward(c, tiles * i / 3, tiles * (i + 1) / 3, scratch);
+	free(filters);
+	free(u);
+	free(scratch);
+	free(zeros);
+}
+
+static double *weight(const level *l, const shape *s, const void *x, const void *dy, double *db)
+{
+	enum { PARTS = 3 };
+	size_t products = 16 * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * 9, tiles = wino_tiles(s->images, s->h, s->w);
+	void *scratch = exact(l->k->weight_scratch(s->k, s->n)), *zeros = exact(4 * (size_t)VQ_MAX(s->k, s->n));
+	float *du = exact(sizeof *du * PARTS * products), *dw = exact(sizeof *dw * nw);
+	double *sums = ref_new((size_t)s->n);
+	wino_grad g = { s->images, s->h, s->w, s->k, s->n, x, dy, zeros };
+	memset(zeros, 0, 4 * (size_t)VQ_MAX(s->k, s->n));
+	memset(dw, 0, sizeof *dw * nw);
+	for (size_t i = 0; i < PARTS; i++) {
+		l->k->weight(&g, tiles * i / PARTS, tiles * (i + 1) / PARTS, du + i * products, sums, scratch);
+		for (int j = 0; j < s->n; j++)
+			db[j] += sums[j];
+	}
+	for (int i = 0; i < s->n; i += 16)
+		l->k->fold(du, PARTS, products, s->k, s->n, i, i + 16, dw);
+	double *got = doubles(VQ_F32, nw, dw);
+	free(scratch);
+	free(zeros);
+	free(du);
+	free(dw);
+	free(sums);
+	return got;
+}
+
+static const shape shapes[] = { { 1, 1, 1, 32, 32 }, { 2, 7, 9, 32, 64 }, { 1, 5, 6, 64, 96 }, { 3, 12, 10, 64, 64 }, { 1, 3, 40, 96, 32 }, { 2, 4, 4, 128, 128 } };
+
+static void near(const level *l, const shape *s, const char *what, size_t n, const double *got, const double *want, double limit)
+{
+	double e = engine_error(n, got, want);
+	if (!(e <= limit))
+		TEST_END(1, "%s, %d of %dx%d, %d -> %d: %s is off by %.3g (limit %.3g)", l->k->name, s->images, s->h, s->w, s->k, s->n, what, e, limit);
+}
+
+static void one(const level *l, const shape *s, bool sum, bool relu)
+{
+	vq_rng r = vq_rng_make(7, (uint64_t)(s - shapes));
+	ref_dims xd = { s->images, s->h, s->w, s->k }, yd = { s->images, s->h, s->w, s->n };
+	size_t nx = ref_count(xd), ny = ref_count(yd), nw = (size_t)s->k * (size_t)s->n * 9;
+	double *x = engine_noise(&r, l->t, nx), *w = engine_noise(&r, VQ_F32, nw), *b = engine_noise(&r, VQ_F32, (size_t)s->n), *before = engine_noise(&r, l->t, ny);
+	double *dy = engine_noise(&r, l->t, ny), *want = ref_new(ny), *dx = ref_new(nx), *dw = ref_new(nw), *db = ref_new((size_t)s->n), *sums = ref_new((size_t)s->n);
+	ref_conv_fwd(xd, x, w, b, s->n, 3, 1, 1, want);
+	for (size_t i = 0; i < ny; i++) {
+		want[i] += sum ? before[i] : 0;
+		want[i] = relu ? fmax(want[i], 0) : want[i];
+	}
+	ref_conv_bwd(xd, x, w, s->n, 3, 1, 1, dy, dx, dw, db);
+	void *tx = typed(l->t, nx, x), *ty = typed(l->t, ny, before), *tdy = typed(l->t, ny, dy), *tdx = typed(l->t, nx, NULL);
+	float *bias = typed(VQ_F32, (size_t)s->n, b);
+	wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = bias, .sum = sum, .relu = relu };
+	forward(l, &c, w, false);
+	double *got = doubles(l->t, ny, ty);
+	near(l, s, "y", ny, got, want, l->limit);
+	free(got);
+	c = (wino_conv){ .images = s->images, .h = s->h, .w = s->w, .k = s->n, .n = s->k, .x = tdy, .y = tdx };
+	forward(l, &c, w, true);
+	got = doubles(l->t, nx, tdx);
+	near(l, s, "dx", nx, got, dx, l->limit);
+	free(got);
+	got = weight(l, s, tx, tdy, sums);
+	near(l, s, "dw", nw, got, dw, l->limit);
+	near(l, s, "db", (size_t)s->n, sums, db, 1e-5);
+	double *all[] = { got, x, w, b, before, dy, want, dx, dw, db, sums };
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		free(all[i]);
+	void *raw[] = { tx, ty, tdy, tdx, bias };
+	for (size_t i = 0; i < VQ_COUNT(raw); i++)
+		free(raw[i]);
+}
+
+TEST(as_the_reference)
+{
+	level l[4];
+	int n = levels(l);
+	if (!n)
+		SKIP("no such kernels for this machine");
+	for (int i = 0; i < n; i++)
+		for (size_t j = 0; j < VQ_COUNT(shapes); j++)
+			one(&l[i], &shapes[j], j % 2, j % 3 == 0);
+}
+
+/* What is more than a pixel away leaves an output as it is, bit by bit: cells that share a canvas do not see each other. */
+TEST(an_output_sees_its_own_inputs_only)
+{
+	level l[4];
+	int n = levels(l);
+	enum { H = 8, W = 10, C = 32, AT = 5 };
+	for (int i = 0; i < n; i++) {
+		vq_rng r = vq_rng_make(9, 1);
+		size_t count = H * W * C;
+		double *x = engine_noise(&r, l[i].t, count), *w = engine_noise(&r, VQ_F32, C * C * 9);
+		void *y[2];
+		for (int k = 0; k < 2; k++) {
+			for (int p = 0; p < H * W * C && k; p++)
+				if (p / C % W == AT)
+					x[p] = 1e20; /* a column */
+			void *tx = typed(l[i].t, count, x);
+			y[k] = typed(l[i].t, count, NULL);
+			wino_conv c = { .images = 1, .h = H, .w = W, .k = C, .n = C, .x = tx, .y = y[k] };
+			forward(&l[i], &c, w, false);
+			free(tx);
+		}
+		size_t pixel = C * vq_dtype_size(l[i].t);
+		for (int p = 0; p < H * W; p++) {
+			bool same = !memcmp((char *)y[0] + (size_t)p * pixel, (char *)y[1] + (size_t)p * pixel, pixel), far = p % W < AT - 1 || p % W > AT + 1;
+			if (same != far)
+				TEST_END(1, "%s: the output at column %d %s", l[i].k->name, p % W, far ? "changed" : "did not change");
+		}
+		free(x);
+		free(w);
+		free(y[0]);
+		free(y[1]);
+	}
+}
+
+TEST_MAIN(RUN(as_the_reference) RUN(an_output_sees_its_own_inputs_only))
