@@ -2,6 +2,8 @@
 #   BUILD=build           where objects and programs go
 #   WERROR=1              warnings are errors (what `make check` uses)
 #   SAN=1                 AddressSanitizer and UndefinedBehaviorSanitizer
+#   CUDA=0                no CUDA backend; CUDA=1: it must be built; else when nvcc and cuDNN 9 are found (CUDA_HOME=/usr/local/cuda)
+#   CUDA_ARCHS="75 80"    the devices it is built for, and PTX of the last for newer ones
 #   PREFIX=/usr/local DESTDIR=
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -33,7 +35,20 @@ ALLC     := -std=c11 -fopenmp -fno-math-errno -ffp-contract=fast $(WARN) $(CPPFL
 LDFLAGS  += -fopenmp -Wl,--as-needed
 LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng -lzstd -lcjson $(HDF5_LIB) -lz -lm -lpthread -ldl
 
-LIB_SRC   := $(wildcard lib/*.c lib/*/*.c formats/*.c) $(filter-out $(wildcard tools/vq-*.c),$(wildcard tools/*.c))
+# The CUDA backend is a file of its own, which the programs load when they are asked for it; it takes what it needs of lib from them.
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null)))
+NVCC      ?= $(CUDA_HOME)/bin/nvcc
+CUDNN_H   := $(firstword $(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h /usr/include/*-linux-gnu/cudnn.h))
+ifeq ($(origin CUDA),undefined)
+CUDA      := $(if $(SAN),0,$(if $(wildcard $(NVCC)),$(if $(CUDNN_H),1,0),0))
+endif
+CUDA_SRC  := $(wildcard lib/cuda/*.c)
+ifeq ($(CUDA),1)
+CUDA_LIB  := $(BUILD)/lib/vq/libvq_cuda.so
+LDFLAGS   += -rdynamic
+endif
+
+LIB_SRC   := $(filter-out $(CUDA_SRC),$(wildcard lib/*.c lib/*/*.c formats/*.c)) $(filter-out $(wildcard tools/vq-*.c),$(wildcard tools/*.c))
 TOOL_SRC  := $(wildcard tools/vq-*.c)
 UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 UNIT_AUX  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
@@ -45,7 +60,7 @@ BENCH := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
 OBJ    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
-all: $(TOOLS)
+all: $(TOOLS) $(CUDA_LIB)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -104,11 +119,27 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# --- CUDA ---------------------------------------------------------------------------------------------------------
+CUDA_ARCHS ?= $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code 2>/dev/null)),75 80 86 89 90 100)
+CUDA_CODE   = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+CUDA_OBJ   := $(CUDA_SRC:%.c=$(BUILD)/cuda/%.o)
+CUDA_LIBS  := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcudart_static -lrt -lpthread -ldl
+$(BUILD)/cuda/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -fPIC -fvisibility=hidden -isystem $(CUDA_HOME)/include -c -o $@ $<
+$(BUILD)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_CODE) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden,-Wall \
+	    $(CPPFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(wildcard lib/cuda/*.cu))
+	@mkdir -p $(@D)
+	$(CXX) -shared -o $@ $^ $(CUDA_LIBS)
+
 .PHONY: units bench-programs
 units: $(UNITS)
 bench-programs: $(BENCH)
 
--include $(shell find $(BUILD)/obj $(BUILD)/emulated -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/emulated $(BUILD)/cuda -name '*.d' 2>/dev/null)
 .SECONDARY:
 
 # --- what a machine needs -----------------------------------------------------------------------------------------
@@ -152,13 +183,15 @@ compare: deps
 
 # --- tests --------------------------------------------------------------------------------------------------------
 .PHONY: check check-long check-oracle asan fuzz bench bench-steps
+# One architecture is enough to see that the kernels compile.
+CHECK_ARCHS ?= $(if $(filter command line environment,$(origin CUDA_ARCHS)),$(CUDA_ARCHS),90)
 check: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check CUDA_ARCHS="$(CHECK_ARCHS)" all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units $(BUILD)/asan/bin/vq-crop
 	@tests/run $(BUILD)/check $(BUILD)/asan
 
 check-long: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check CUDA_ARCHS="$(CHECK_ARCHS)" all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
 	@VQ_LONG=1 tests/run $(BUILD)/check $(BUILD)/asan
 
@@ -192,6 +225,7 @@ man: all
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man{1,5,7} $(DESTDIR)$(PREFIX)/share/vq/configs $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	$(if $(CUDA_LIB),install -D $(CUDA_LIB) $(DESTDIR)$(PREFIX)/lib/vq/libvq_cuda.so)
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
@@ -203,7 +237,7 @@ uninstall:
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$t; done
 	for p in $(notdir $(wildcard man/*.5)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man5/$$p; done
 	for p in $(notdir $(wildcard man/*.7)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man7/$$p; done
-	rm -rf $(DESTDIR)$(PREFIX)/share/vq
+	rm -rf $(DESTDIR)$(PREFIX)/share/vq $(DESTDIR)$(PREFIX)/lib/vq
 
 clean:
 	rm -rf $(BUILD)

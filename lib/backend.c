@@ -86,17 +86,15 @@ vq_status vq_backend_open(vq_backend **b, const char *device, int threads)
 	*b = NULL;
 	if (threads < 1)
 		return vq_fail(VQ_EINVAL, "at least one thread is needed");
+	char why[sizeof (*b)->instead] = "";
 	bool automatic = !strcmp(device, "auto");
 	if (automatic || !strcmp(device, "cuda")) {
 		vq_status s = open_cuda(b, threads);
-		if (s == VQ_OK)
-			return s;
-		vq_context(s, "device cuda");
-		if (!automatic)
-			return s;
+		if (s == VQ_OK || !automatic)
+			return s == VQ_OK ? s : vq_context(s, "device cuda");
+		snprintf(why, sizeof why, "%s", vq_message());
 	}
 	VQ_TRY(vq_cpu_open(b, threads));
-	if (automatic)
-		snprintf((*b)->instead, sizeof (*b)->instead, "%s", vq_message());
+	memcpy((*b)->instead, why, sizeof why);
 	return VQ_OK;
 }

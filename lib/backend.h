@@ -180,8 +180,7 @@ struct vq_backend {
 	vq_status (*plan_read)(vq_plan *, int value, void *host);
 	vq_status (*plan_run)(vq_plan *, vq_step *, unsigned phases);
 	/* A host pointer to a value: an input's is written before a run, which takes what it holds; another's holds what the last run left, to be
-	 * read before the next one. Where the backend has memory of its own this is a copy, and the pointer may only be had again after a run.
-	 * NULL: no memory. */
+	 * read before the next one. A backend with memory of its own makes a copy here: ask again after each run. NULL: no memory for that. */
 	void *(*plan_host)(vq_plan *, int value);
 	/* Runs the phases again, looking at what each node takes from the host and the parameters (an activation may make 0 of NaN) and what it
 	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages: gradients and statistics are not what they were afterwards. */

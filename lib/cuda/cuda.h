@@ -131,6 +131,6 @@ void cuda_node_drop(cuda_node *c);
 void cuda_plan_table(vq_backend *b);
 
 /* What lib/backend.c looks up: b is the backend or NULL. */
-vq_status vq_cuda_open(vq_backend **b, int threads);
+__attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads);
 
 #endif
