@@ -3,7 +3,8 @@
 #   WERROR=1              warnings are errors (what `make check` uses)
 #   SAN=1                 AddressSanitizer and UndefinedBehaviorSanitizer
 #   CUDA=0                no CUDA backend; CUDA=1: it must be built; else when nvcc and cuDNN 9 are found (CUDA_HOME=/usr/local/cuda)
-#   CUDA_ARCHS="75 80"    the devices it is built for, and PTX of the last for newer ones
+#   CUDA_ARCHS=90         the devices that it holds code for; others from 7.5 on translate it once, when they first run it. For a package:
+#                         CUDA_ARCHS=all
 #   PREFIX=/usr/local DESTDIR=
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -120,14 +121,19 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- CUDA ---------------------------------------------------------------------------------------------------------
-CUDA_ARCHS ?= $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code 2>/dev/null)),75 80 86 89 90 100)
-CUDA_CODE   = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+CUDA_ARCHS ?= 90
+CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
+CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75
 CUDA_OBJ   := $(CUDA_SRC:%.c=$(BUILD)/cuda/%.o)
 CUDA_LIBS  := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcudart_static -lrt -lpthread -ldl
 $(BUILD)/cuda/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -fPIC -fvisibility=hidden -isystem $(CUDA_HOME)/include -c -o $@ $<
-$(BUILD)/cuda/%.o: %.cu
+$(BUILD)/cuda/archs: force # changes only when the list does
+	@mkdir -p $(@D)
+	@echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' > $@
+.PHONY: force
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/archs
 	@mkdir -p $(@D)
 	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_CODE) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden,-Wall \
 	    $(CPPFLAGS) -MMD -MP -c -o $@ $<
@@ -183,15 +189,13 @@ compare: deps
 
 # --- tests --------------------------------------------------------------------------------------------------------
 .PHONY: check check-long check-oracle asan fuzz bench bench-steps
-# One architecture is enough to see that the kernels compile.
-CHECK_ARCHS ?= $(if $(filter command line environment,$(origin CUDA_ARCHS)),$(CUDA_ARCHS),90)
 check: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check CUDA_ARCHS="$(CHECK_ARCHS)" all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units $(BUILD)/asan/bin/vq-crop
 	@tests/run $(BUILD)/check $(BUILD)/asan
 
 check-long: deps
-	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check CUDA_ARCHS="$(CHECK_ARCHS)" all units
+	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
 	@VQ_LONG=1 tests/run $(BUILD)/check $(BUILD)/asan
 
