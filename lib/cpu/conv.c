@@ -213,10 +213,15 @@ static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	if (c->wino)
+	if (c->wino) {
+		if (n->op == VQ_OP_DECONV) {
+			r.bias = n->in[2];
+			r.relu = n->act == VQ_FN_RELU; /* the builder gives no others */
+		}
 		cpu_wino_run(p, &r, c);
-	else
-		VQ_TRY(library_run(p, &r, c));
+		return VQ_OK;
+	}
+	VQ_TRY(library_run(p, &r, c));
 	if (n->op == VQ_OP_DECONV && (n->in[2] >= 0 || n->act != VQ_FN_NONE))
 		cpu_bias_act(p, n->out[0], cpu_at(p, n->in[2]), n->act);
 	return VQ_OK;
@@ -226,7 +231,7 @@ vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
 	if (c->wino) {
-		bool fused = n->op == VQ_OP_CONV_WEIGHT; /* a transposed one's bias is on its other side */
+		bool fused = n->op == VQ_OP_CONV_WEIGHT && n->k == 3; /* a transposed one's bias is on its other side */
 		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);
 		if (n->out[1] >= 0 && !fused)
 			cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));

@@ -7,40 +7,55 @@
 #include "lib/cpu/wino.h"
 
 #if defined __x86_64__
-extern const wino_kernels wino_f32_v3, wino_f32_v4, wino_bf16_v5;
+extern const wino_kernels wino_f32_v3, wino_f32_v4, wino_bf16_v5, wino_half_f32_v3, wino_half_f32_v4, wino_half_bf16_v5;
 #endif
 
-const wino_kernels *wino_pick(vq_dtype t, int level)
+static const wino_kernels *pick(vq_dtype t, int level, bool half)
 {
 #if defined __x86_64__
 	__builtin_cpu_init();
 	bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 	if (t == VQ_BF16)
-		return level >= 5 && wide && __builtin_cpu_supports("avx512bf16") ? &wino_bf16_v5 : NULL;
+		return level >= 5 && wide && __builtin_cpu_supports("avx512bf16") ? half ? &wino_half_bf16_v5 : &wino_bf16_v5 : NULL;
 	if (level >= 4 && wide)
-		return &wino_f32_v4;
+		return half ? &wino_half_f32_v4 : &wino_f32_v4;
 	if (level >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return &wino_f32_v3;
+		return half ? &wino_half_f32_v3 : &wino_f32_v3;
 #endif
 	return NULL;
 }
 
+const wino_kernels *wino_pick(vq_dtype t, int level) { return pick(t, level, false); }
+const wino_kernels *wino_pick_half(vq_dtype t, int level) { return pick(t, level, true); }
+
 /* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. */
-enum { TILES_LEAST = 64 };
+enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16 };
+
+static bool is_half(const cpu_conv *r, const vq_value *src, const vq_value *dst)
+{
+	return r->k == 4 && r->s == 2 && r->p == 1 && src->h == 2 * dst->h && src->w == 2 * dst->w;
+}
 
 /* By measurement on Zen 4; AMX multiplies bf16 16 times as fast as the transforms' instructions add, so that they do not pay there. */
 static const wino_kernels *choose(const cpu_backend *b, const cpu_conv *r, const vq_value *src, const vq_value *dst)
 {
-	if (b->conv == CPU_CONV_DIRECT || r->k != 3 || r->s != 1 || r->p != 1 || src->dtype != dst->dtype || src->c % WINO_CHANNELS || dst->c % WINO_CHANNELS)
+	bool half = is_half(r, src, dst), whole = r->k == 3 && r->s == 1 && r->p == 1;
+	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS, least = half ? HALF_TILES_LEAST : TILES_LEAST;
+	if (b->conv == CPU_CONV_DIRECT || (!half && !whole) || src->dtype != dst->dtype || src->c % channels || dst->c % channels)
 		return NULL;
-	if (b->conv == CPU_CONV_AUTO && (wino_tiles(src->n, src->h, src->w) < TILES_LEAST || (src->dtype == VQ_BF16 && b->amx)))
+	/* at full size between few channels the transforms of a half take what they save, but for the gradient by weights */
+	if (b->conv == CPU_CONV_AUTO && half && r->kind != CPU_BY_WEIGHT && (src->c % 32 || wino_tiles(dst->n, dst->h, dst->w) < (size_t)TILES_LEAST))
 		return NULL;
-	return wino_pick(src->dtype, b->level);
+	if (b->conv == CPU_CONV_AUTO && (wino_tiles(dst->n, dst->h, dst->w) < (size_t)least || (src->dtype == VQ_BF16 && b->amx)))
+		return NULL;
+	return half ? wino_pick_half(src->dtype, b->level) : wino_pick(src->dtype, b->level);
 }
+
+enum { PRODUCTS = 36 }; /* of a filter, at most: 16 or 36 */
 
 static size_t grad_bytes(const wino_kernels *w, int k, int n) /* of one part: scratch, sums of products, sums of dy */
 {
-	return VQ_ALIGN(w->weight_scratch(k, n), (size_t)64) + sizeof(float) * 16 * (size_t)k * (size_t)n + VQ_ALIGN(sizeof(double) * (size_t)n, (size_t)64);
+	return VQ_ALIGN(w->weight_scratch(k, n), (size_t)64) + sizeof(float) * PRODUCTS * (size_t)k * (size_t)n + VQ_ALIGN(sizeof(double) * (size_t)n, (size_t)64);
 }
 
 vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
@@ -50,7 +65,8 @@ vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	size_t threads = (size_t)p->b->b.threads, zeros = sizeof(float) * (size_t)VQ_MAX(src->c, dst->c);
 	if (!w)
 		return VQ_OK;
-	int k = r->kind == CPU_BY_DATA ? dst->c : src->c, n = r->kind == CPU_BY_DATA ? src->c : dst->c;
+	bool turned = r->kind == CPU_BY_DATA || (r->kind == CPU_BY_WEIGHT && is_half(r, src, dst)); /* x is dst's side */
+	int k = turned ? dst->c : src->c, n = turned ? src->c : dst->c;
 	if (!(c->extra = vq_aligned(zeros)))
 		return VQ_ENOMEM;
 	memset(c->extra, 0, zeros);
@@ -68,10 +84,10 @@ void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	const wino_kernels *w = c->wino;
 	bool turned = r->kind == CPU_BY_DATA;
 	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
-	wino_conv a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src), .y = cpu_at(p, turned ? r->src : r->dst),
-		.u = c->w.bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu };
+	wino_conv a = { .images = x->n, .h = cpu_v(p, r->dst)->h, .w = cpu_v(p, r->dst)->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src), .y = cpu_at(p, turned ? r->src : r->dst),
+		.u = c->w.bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu, .up = turned };
 	const float *filters = cpu_at(p, r->w);
-	size_t tiles = wino_tiles(x->n, x->h, x->w), steps = w->filter_steps(a.k, a.n), scratch = VQ_ALIGN(w->forward_scratch(a.k, a.n), (size_t)64);
+	size_t tiles = wino_tiles(a.images, a.h, a.w), steps = w->filter_steps(a.k, a.n), scratch = VQ_ALIGN(w->forward_scratch(a.k, a.n), (size_t)64);
 	int threads = p->b->b.threads;
 	bool stale = c->w.version != p->s->version;
 #pragma omp parallel num_threads(threads)
@@ -94,9 +110,11 @@ void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 void cpu_wino_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c, float *db)
 {
 	const wino_kernels *w = c->wino;
-	const vq_value *x = cpu_v(p, r->src), *y = cpu_v(p, r->dst);
-	wino_grad a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, r->src), .dy = cpu_at(p, r->dst), .zeros = c->extra };
-	size_t tiles = wino_tiles(x->n, x->h, x->w), one = grad_bytes(w, a.k, a.n), products = 16 * (size_t)a.k * (size_t)a.n;
+	bool half = is_half(r, cpu_v(p, r->src), cpu_v(p, r->dst));
+	int xi = half ? r->dst : r->src, yi = half ? r->src : r->dst;
+	const vq_value *x = cpu_v(p, xi), *y = cpu_v(p, yi);
+	wino_grad a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, xi), .dy = cpu_at(p, yi), .zeros = c->extra };
+	size_t tiles = wino_tiles(x->n, x->h, x->w), one = grad_bytes(w, a.k, a.n), products = PRODUCTS * (size_t)a.k * (size_t)a.n;
 	float *dw = cpu_at(p, r->w);
 	int threads = p->b->b.threads;
 	/* each part: its products, its sums of dy, its scratch */

@@ -1,4 +1,5 @@
-/* wino: 3x3 convolutions of stride 1 and padding 1 by Winograd's F(2x2, 3x3): 16 multiplications for 4 outputs instead of 36.
+/* wino: 3x3 convolutions of stride 1 and padding 1 by Winograd's F(2x2, 3x3), 16 multiplications for 4 outputs instead of 36; and, by
+ * F(2x2, 2x2), those of 4x4 and stride 2 and their transposed ones.
  *
  * An image is cut into tiles of 2x2 outputs. A block of tiles is transformed (4x4 inputs a tile), multiplied with the transformed filters by
  * 16 small matrix products, and transformed back, all while it is in the core's own cache. Sums are f32; with bf16 the transformed
@@ -10,7 +11,7 @@
 
 #include "lib/backend.h"
 
-enum { WINO_CHANNELS = 32 }; /* channels on both sides are multiples of this */
+enum { WINO_CHANNELS = 32, WINO_HALF_CHANNELS = 16 }; /* channels on both sides are multiples of these */
 
 /* y = act(conv(x) + bias + sum), sum being what y held; k channels in, n out. */
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
 	const float *bias;      /* or NULL */
 	const void *zeros;      /* max(k, n) zeros of the type */
 	bool sum, relu;
+	bool up;                /* wino_pick_half's: from coarse to fine */
 } wino_conv;
 
 /* The sum over tiles of what becomes the filters' gradient. */
@@ -49,5 +51,10 @@ typedef struct {
 
 /* The kernels for a type at or below a level (vq_kernels_pick's; 5: with bf16), or NULL where there are none. */
 const wino_kernels *wino_pick(vq_dtype t, int level);
+
+/* The same for kernels of 4x4, stride 2 and padding 1 between a fine image and a coarse one of half its sides, h and w being the coarse one's.
+ * Filters are [coarse,fine,4,4]: turned and up go from coarse to fine, as a transposed convolution does; not turned and not up the other
+ * way. wino_grad's x is coarse and dy fine; weight makes du [36,k,n] and no db; fold adds to dw [k,n,4,4], its channels being dy's. */
+const wino_kernels *wino_pick_half(vq_dtype t, int level);
 
 #endif

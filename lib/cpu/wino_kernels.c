@@ -139,6 +139,13 @@ INLINE void tile_next(tile *t, int h, int w)
 INLINE void pixels(const void *x, size_t pixel, const tile *t, int h, int w, int y0, int x0, int side, const void *zeros, const char **at)
 {
 	const char *base = (const char *)x + (size_t)t->image * (size_t)h * (size_t)w * pixel;
+	if (y0 >= 0 && x0 >= 0 && y0 + side <= h && x0 + side <= w) {
+		base += ((size_t)y0 * (size_t)w + (size_t)x0) * pixel;
+		for (int i = 0; i < side; i++)
+			for (int j = 0; j < side; j++)
+				at[side * i + j] = base + (size_t)i * (size_t)w * pixel + (size_t)j * pixel;
+		return;
+	}
 	for (int i = 0; i < side; i++)
 		for (int j = 0; j < side; j++) {
 			int a = y0 + i, b = x0 + j;
@@ -152,6 +159,7 @@ INLINE void pixels(const void *x, size_t pixel, const tile *t, int h, int w, int
 #define JOIN(a, b) JOIN_(a, b)
 #if !defined __AVX512BF16__
 #define TABLE JOIN(wino_f32, WINO_LEVEL)
+#define HALF_TABLE JOIN(wino_half_f32, WINO_LEVEL)
 #define T float
 #define N(name) name##_f32
 enum { PAIR_f32 = 1, GROUP_f32 = LANES };
@@ -165,6 +173,7 @@ INLINE lanes times_f32(lanes s, const float *a, lanes b) { return s + ((lanes){0
 #else
 #include <immintrin.h>
 #define TABLE JOIN(wino_bf16, WINO_LEVEL)
+#define HALF_TABLE JOIN(wino_half_bf16, WINO_LEVEL)
 #define T uint16_t
 #define N(name) name##_bf16
 /* 32 channels are loaded as the 16 even ones and the 16 odd ones, and stay in that order. */
@@ -189,3 +198,4 @@ INLINE lanes times_bf16(lanes s, const float *a, lanes b)
 }
 #endif
 #include "lib/cpu/wino_typed.inc.h"
+#include "lib/cpu/wino_half_typed.inc.h"

@@ -23,7 +23,7 @@ INLINE void N(product)(int rows, int wide, size_t steps, const float *a, size_t 
 #define ROWS(wide) ((wide) == 4 ? 4 : LANES == 16 ? 8 : 4)
 
 /* Channels of a panel of outputs. */
-INLINE int N(panel)(int n) { return n % (WIDE * LANES) ? 2 * LANES : WIDE * LANES; }
+INLINE int N(panel)(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
 
 static __attribute__((noinline)) void N(products)(size_t rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart,
                                                    float *c, size_t ldc, bool add)
@@ -31,9 +31,12 @@ static __attribute__((noinline)) void N(products)(size_t rows, int wide, size_t 
 	if (wide == 4)
 		for (size_t r = 0; r < rows; r += ROWS(4))
 			N(product)(ROWS(4), 4, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
-	else
+	else if (wide == 2)
 		for (size_t r = 0; r < rows; r += ROWS(2))
 			N(product)(ROWS(2), 2, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+	else
+		for (size_t r = 0; r < rows; r += ROWS(1))
+			N(product)(ROWS(1), 1, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
 }
 
 /* --- forward, and the gradient by data ------------------------------------------------------------------------------ */

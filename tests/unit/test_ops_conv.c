@@ -53,6 +53,10 @@ static const conv_case cases[] = {
 	{ true, 2, 8, 7, 64, 32, 4, 2, 1, true, VQ_FN_RELU },
 	{ true, 1, 7, 8, 32, 16, 4, 2, 1, false, VQ_FN_NONE },
 	{ true, 1, 3, 4, 24, 16, 4, 2, 1, true, VQ_FN_LEAKY },
+	{ true, 2, 9, 6, 16, 48, 4, 2, 1, true, VQ_FN_NONE },
+	{ true, 3, 8, 8, 32, 32, 4, 2, 1, true, VQ_FN_RELU },
+	{ false, 2, 14, 8, 32, 16, 4, 2, 1, true, VQ_FN_RELU },
+	{ false, 1, 15, 9, 32, 32, 4, 2, 1, true, VQ_FN_NONE },
 	{ true, 1, 4, 4, 8, 4, 2, 2, 0, true, VQ_FN_NONE },
 };
 
@@ -191,12 +195,13 @@ TEST(convolutions_in_bf16)
 		one(&cases[i], VQ_BF16, 2e-2);
 }
 
-/* Each of the two ways to do a 3x3 convolution, whichever the shape's own is; the environment is the seam for it. */
+/* Each of the two ways to do the convolutions that lib/cpu/wino.h can do, whichever the shape's own is; the environment is the seam for it. */
 static void forced(const char *way, vq_dtype t, double limit)
 {
 	setenv("VQ_CPU_CONV", way, 1);
 	for (size_t i = 0; i < VQ_COUNT(cases); i++)
-		if (cases[i].k == 3 && cases[i].s == 1 && cases[i].in % 32 == 0 && cases[i].out % 32 == 0)
+		if ((cases[i].k == 3 && cases[i].s == 1 && cases[i].in % 32 == 0 && cases[i].out % 32 == 0) ||
+		    (cases[i].k == 4 && cases[i].in % 16 == 0 && cases[i].out % 16 == 0))
 			one(&cases[i], t, limit);
 	engine e;
 	engine_open(&e, (engine_spec){ .n = 1, .h = 6, .w = 6, .compute = t });

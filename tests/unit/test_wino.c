@@ -5,7 +5,7 @@
 #include "tests/unit/ref.h"
 #include "tests/unit/test.h"
 
-typedef struct { const wino_kernels *k; vq_dtype t; double limit; } level;
+typedef struct { const wino_kernels *k, *half; vq_dtype t; double limit; } level;
 
 static int levels(level *l)
 {
@@ -14,7 +14,7 @@ static int levels(level *l)
 	for (size_t i = 0; i < VQ_COUNT(all); i++) {
 		const wino_kernels *k = wino_pick(all[i].t, all[i].level);
 		if (k && (n == 0 || k != l[n - 1].k))
-			l[n++] = (level){ k, all[i].t, all[i].limit };
+			l[n++] = (level){ k, wino_pick_half(all[i].t, all[i].level), all[i].t, all[i].limit };
 	}
 	return n;
 }
@@ -51,41 +51,41 @@ static double *doubles(vq_dtype t, size_t n, const void *p)
 typedef struct { int images, h, w, k, n; } shape;
 
 /* In three pieces, as threads would. */
-static void forward(const level *l, wino_conv *c, const double *w, bool turned)
+static void forward(const wino_kernels *l, wino_conv *c, const double *w, size_t taps, bool turned)
 {
-	size_t nw = (size_t)c->k * (size_t)c->n * 9, tiles = wino_tiles(c->images, c->h, c->w), steps = l->k->filter_steps(c->k, c->n);
+	size_t nw = (size_t)c->k * (size_t)c->n * taps, tiles = wino_tiles(c->images, c->h, c->w), steps = l->filter_steps(c->k, c->n);
 	float *filters = typed(VQ_F32, nw, w);
-	void *u = exact(l->k->filter_bytes(c->k, c->n)), *scratch = exact(l->k->forward_scratch(c->k, c->n)), *zeros = exact(4 * (size_t)VQ_MAX(c->k, c->n));
+	void *u = exact(l->filter_bytes(c->k, c->n)), *scratch = exact(l->forward_scratch(c->k, c->n)), *zeros = exact(4 * (size_t)VQ_MAX(c->k, c->n));
 	memset(zeros, 0, 4 * (size_t)VQ_MAX(c->k, c->n));
 	c->u = u;
 	c->zeros = zeros;
 	for (size_t i = 0; i < 3; i++)
-		l->k->filter(filters, c->k, c->n, turned, steps * i / 3, steps * (i + 1) / 3, u);
+		l->filter(filters, c->k, c->n, turned, steps * i / 3, steps * (i + 1) / 3, u);
 	for (size_t i = 0; i < 3; i++)
-		l->k->forward(c, tiles * i / 3, tiles * (i + 1) / 3, scratch);
+		l->forward(c, tiles * i / 3, tiles * (i + 1) / 3, scratch);
 	free(filters);
 	free(u);
 	free(scratch);
 	free(zeros);
 }
 
-static double *weight(const level *l, const shape *s, const void *x, const void *dy, double *db)
+static double *weight(const wino_kernels *l, const shape *s, size_t taps, const void *x, const void *dy, double *db)
 {
 	enum { PARTS = 3 };
-	size_t products = 16 * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * 9, tiles = wino_tiles(s->images, s->h, s->w);
-	void *scratch = exact(l->k->weight_scratch(s->k, s->n)), *zeros = exact(4 * (size_t)VQ_MAX(s->k, s->n));
+	size_t products = (taps == 9 ? 16 : 36) * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * taps, tiles = wino_tiles(s->images, s->h, s->w);
+	void *scratch = exact(l->weight_scratch(s->k, s->n)), *zeros = exact(4 * (size_t)VQ_MAX(s->k, s->n));
 	float *du = exact(sizeof *du * PARTS * products), *dw = exact(sizeof *dw * nw);
 	double *sums = ref_new((size_t)s->n);
 	wino_grad g = { s->images, s->h, s->w, s->k, s->n, x, dy, zeros };
 	memset(zeros, 0, 4 * (size_t)VQ_MAX(s->k, s->n));
 	memset(dw, 0, sizeof *dw * nw);
 	for (size_t i = 0; i < PARTS; i++) {
-		l->k->weight(&g, tiles * i / PARTS, tiles * (i + 1) / PARTS, du + i * products, sums, scratch);
-		for (int j = 0; j < s->n; j++)
+		l->weight(&g, tiles * i / PARTS, tiles * (i + 1) / PARTS, du + i * products, sums, scratch);
+		for (int j = 0; j < s->n && db; j++)
 			db[j] += sums[j];
 	}
 	for (int i = 0; i < s->n; i += 16)
-		l->k->fold(du, PARTS, products, s->k, s->n, i, i + 16, dw);
+		l->fold(du, PARTS, products, s->k, s->n, i, i + 16, dw);
 	double *got = doubles(VQ_F32, nw, dw);
 	free(scratch);
 	free(zeros);
@@ -120,16 +120,16 @@ static void one(const level *l, const shape *s, bool sum, bool relu)
 	void *tx = typed(l->t, nx, x), *ty = typed(l->t, ny, before), *tdy = typed(l->t, ny, dy), *tdx = typed(l->t, nx, NULL);
 	float *bias = typed(VQ_F32, (size_t)s->n, b);
 	wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = bias, .sum = sum, .relu = relu };
-	forward(l, &c, w, false);
+	forward(l->k, &c, w, 9, false);
 	double *got = doubles(l->t, ny, ty);
 	near(l, s, "y", ny, got, want, l->limit);
 	free(got);
 	c = (wino_conv){ .images = s->images, .h = s->h, .w = s->w, .k = s->n, .n = s->k, .x = tdy, .y = tdx };
-	forward(l, &c, w, true);
+	forward(l->k, &c, w, 9, true);
 	got = doubles(l->t, nx, tdx);
 	near(l, s, "dx", nx, got, dx, l->limit);
 	free(got);
-	got = weight(l, s, tx, tdy, sums);
+	got = weight(l->k, s, 9, tx, tdy, sums);
 	near(l, s, "dw", nw, got, dw, l->limit);
 	near(l, s, "db", (size_t)s->n, sums, db, 1e-5);
 	double *all[] = { got, x, w, b, before, dy, want, dx, dw, db, sums };
@@ -151,6 +151,53 @@ TEST(as_the_reference)
 			one(&l[i], &shapes[j], j % 2, j % 3 == 0);
 }
 
+static const shape halves[] = { { 1, 1, 1, 16, 16 }, { 2, 3, 5, 32, 16 }, { 1, 4, 6, 64, 32 }, { 3, 7, 4, 16, 64 }, { 1, 9, 2, 48, 96 }, { 2, 8, 8, 128, 64 } };
+
+/* A transposed convolution from k to n channels, twice the size. */
+static void one_half(const level *l, const shape *s, bool relu)
+{
+	vq_rng r = vq_rng_make(8, (uint64_t)(s - halves));
+	ref_dims xd = { s->images, s->h, s->w, s->k }, yd = ref_deconv_dims(xd, s->n, 4, 2, 1);
+	size_t nx = ref_count(xd), ny = ref_count(yd), nw = (size_t)s->k * (size_t)s->n * 16;
+	double *x = engine_noise(&r, l->t, nx), *w = engine_noise(&r, VQ_F32, nw), *b = engine_noise(&r, VQ_F32, (size_t)s->n), *dy = engine_noise(&r, l->t, ny);
+	double *want = ref_new(ny), *dx = ref_new(nx), *dw = ref_new(nw), *db = ref_new((size_t)s->n);
+	ref_deconv_fwd(xd, x, w, b, s->n, 4, 2, 1, want);
+	for (size_t i = 0; i < ny && relu; i++)
+		want[i] = fmax(want[i], 0);
+	ref_deconv_bwd(xd, x, w, s->n, 4, 2, 1, dy, dx, dw, db);
+	void *tx = typed(l->t, nx, x), *ty = typed(l->t, ny, NULL), *tdy = typed(l->t, ny, dy), *tdx = typed(l->t, nx, NULL);
+	float *bias = typed(VQ_F32, (size_t)s->n, b);
+	wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = bias, .relu = relu, .up = true };
+	forward(l->half, &c, w, 16, true);
+	double *got = doubles(l->t, ny, ty);
+	near(l, s, "y of a half", ny, got, want, 2 * l->limit);
+	free(got);
+	c = (wino_conv){ .images = s->images, .h = s->h, .w = s->w, .k = s->n, .n = s->k, .x = tdy, .y = tdx };
+	forward(l->half, &c, w, 16, false);
+	got = doubles(l->t, nx, tdx);
+	near(l, s, "dx of a half", nx, got, dx, 2 * l->limit);
+	free(got);
+	got = weight(l->half, s, 16, tx, tdy, NULL);
+	near(l, s, "dw of a half", nw, got, dw, 2 * l->limit);
+	double *all[] = { got, x, w, b, dy, want, dx, dw, db };
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		free(all[i]);
+	void *raw[] = { tx, ty, tdy, tdx, bias };
+	for (size_t i = 0; i < VQ_COUNT(raw); i++)
+		free(raw[i]);
+}
+
+TEST(halves_as_the_reference)
+{
+	level l[4];
+	int n = levels(l);
+	if (!n)
+		SKIP("no such kernels for this machine");
+	for (int i = 0; i < n; i++)
+		for (size_t j = 0; j < VQ_COUNT(halves); j++)
+			one_half(&l[i], &halves[j], j % 2);
+}
+
 /* What is more than a pixel away leaves an output as it is, bit by bit: cells that share a canvas do not see each other. */
 TEST(an_output_sees_its_own_inputs_only)
 {
@@ -169,7 +216,7 @@ TEST(an_output_sees_its_own_inputs_only)
 			void *tx = typed(l[i].t, count, x);
 			y[k] = typed(l[i].t, count, NULL);
 			wino_conv c = { .images = 1, .h = H, .w = W, .k = C, .n = C, .x = tx, .y = y[k] };
-			forward(&l[i], &c, w, false);
+			forward(l[i].k, &c, w, 9, false);
 			free(tx);
 		}
 		size_t pixel = C * vq_dtype_size(l[i].t);
@@ -185,4 +232,4 @@ TEST(an_output_sees_its_own_inputs_only)
 	}
 }
 
-TEST_MAIN(RUN(as_the_reference) RUN(an_output_sees_its_own_inputs_only))
+TEST_MAIN(RUN(as_the_reference) RUN(halves_as_the_reference) RUN(an_output_sees_its_own_inputs_only))
