@@ -111,7 +111,7 @@ EMULATED := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(wildcard lib/cuda/*.cu))
 $(BUILD)/emulated/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) -x c++ -std=c++17 -fno-strict-aliasing -fno-exceptions -fno-rtti $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) \
-	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -O1 -MMD -MP -c -o $@ $<
+	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -fPIC -O1 -MMD -MP -c -o $@ $<
 $(BUILD)/unit/test_cuda_%: $(BUILD)/obj/tests/unit/test_cuda_%.o $(EMULATED) $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -121,6 +121,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- CUDA ---------------------------------------------------------------------------------------------------------
+GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_model test_train test_again test_alike test_state
 CUDA_ARCHS ?= 90
 CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
 CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75
@@ -128,7 +129,7 @@ CUDA_OBJ   := $(CUDA_SRC:%.c=$(BUILD)/cuda/%.o)
 CUDA_LIBS  := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcudart_static -lrt -lpthread -ldl
 $(BUILD)/cuda/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLC) -fPIC -fvisibility=hidden -isystem $(CUDA_HOME)/include -c -o $@ $<
+	$(CC) $(ALLC) -fPIC $(if $(filter tests/gpu/driver.c,$<),,-fvisibility=hidden) -isystem $(CUDA_HOME)/include -c -o $@ $<
 $(BUILD)/cuda/archs: force # changes only when the list does
 	@mkdir -p $(@D)
 	@echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' > $@
@@ -141,8 +142,20 @@ $(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(w
 	@mkdir -p $(@D)
 	$(CXX) -shared -o $@ $^ $(CUDA_LIBS)
 
+# The whole backend on the host: the same tests of the engine that make check-gpu puts to a device. They find the backend beside them.
+HOST_UNITS := $(addprefix $(BUILD)/emulated/unit/,$(GPU_UNITS))
+$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/nodes.o tests/gpu/host.o tests/unit/fibres.o) $(EMULATED)
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) -shared -o $@ $^
+$(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o
+	@mkdir -p $(@D)
+	$(CC) -shared -o $@ $^
+$(BUILD)/emulated/unit/%: $(BUILD)/unit/%
+	@mkdir -p $(@D)
+	cp $< $@
+
 .PHONY: units bench-programs
-units: $(UNITS)
+units: $(UNITS) $(if $(CUDA_LIB),$(HOST_UNITS) $(addprefix $(BUILD)/emulated/,lib/vq/libvq_cuda.so driver/libcuda.so.1))
 bench-programs: $(BENCH)
 
 -include $(shell find $(BUILD)/obj $(BUILD)/emulated $(BUILD)/cuda -name '*.d' 2>/dev/null)

@@ -77,3 +77,32 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     done
     readelf -d "$lib" | grep NEEDED | grep -q libcudnn
 }
+
+# The whole backend but for NVIDIA's libraries, on the host: what the tests of the engine say of it.
+on_the_host() {
+    built
+    [ -e "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" ] || skip "no emulated backend"
+    cd "$ROOT" || return 1
+    for unit in "$@"; do
+        VQ_TEST_DEVICE=cuda LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver "$VQ_BUILD/emulated/unit/$unit" || return 1
+    done
+}
+
+@test "operations on the host" { on_the_host test_ops_dense test_ops_norm test_ops_quantize test_ops_spatial test_ops_train; }
+@test "convolutions on the host" { on_the_host test_ops_conv; }
+@test "gradients of whole models on the host" { on_the_host test_graph; }
+@test "encoding, decoding and packing on the host" { long_only; on_the_host test_model; }
+@test "trainings on the host" { long_only; on_the_host test_alike test_again; }
+
+@test "out of device memory on the host" {
+    built
+    [ -e "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" ] || skip "no emulated backend"
+    mkdir -p bin lib/vq
+    cp "$VQ_BUILD/bin/vq-train" bin/
+    cp "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" lib/vq/
+    vq-synth -n 8 --max-size 40 >cells.vqt
+    export LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver
+    VQ_EMULATED_MEMORY=20000000 fails 1 bin/vq-train --device cuda --steps 1 -o run cells.vqt
+    [[ $err =~ "out of device memory: "[a-z\ ]+" needs "[0-9.]+" MiB and "[0-9.]+" of 19.1 MiB are free; lower pixels_per_step or batch_size, or set checkpoint_activations" ]] || { echo "$err"; return 1; }
+    [ ! -e run/model.safetensors ]
+}

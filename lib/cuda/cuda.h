@@ -103,7 +103,7 @@ struct vq_plan {
 	cuda_results *results, *results_host;
 	size_t scratch;
 	cudaGraphExec_t exec[8]; /* by phases; made on their second run */
-	bool ran[8];
+	bool ran[8], loose;
 	uint64_t moved;         /* the store's when they were made */
 	vq_step *step;          /* of the run in progress */
 };

@@ -8,6 +8,26 @@ static bool convolves(vq_op op)
 	return op == VQ_OP_CONV || op == VQ_OP_CONV_DATA || op == VQ_OP_CONV_WEIGHT || op == VQ_OP_DECONV || op == VQ_OP_DECONV_DATA || op == VQ_OP_DECONV_WEIGHT;
 }
 
+bool cuda_conv_spec_of(const vq_graph *g, const vq_node *n, cuda_conv_spec *s)
+{
+	int image, features;
+	cuda_conv_kind kind;
+	switch (n->op) {
+	case VQ_OP_CONV: kind = CUDA_FORWARD, image = n->in[0], features = n->out[0]; break;
+	case VQ_OP_CONV_DATA: kind = CUDA_BY_DATA, image = n->out[0], features = n->in[0]; break;
+	case VQ_OP_CONV_WEIGHT: kind = CUDA_BY_FILTER, image = n->in[0], features = n->in[1]; break;
+	case VQ_OP_DECONV: kind = CUDA_BY_DATA, image = n->out[0], features = n->in[0]; break;
+	case VQ_OP_DECONV_DATA: kind = CUDA_FORWARD, image = n->in[0], features = n->out[0]; break;
+	case VQ_OP_DECONV_WEIGHT: kind = CUDA_BY_FILTER, image = n->in[1], features = n->in[0]; break;
+	default: return false;
+	}
+	const vq_value *x = &g->v[image], *y = &g->v[features];
+	*s = (cuda_conv_spec){ .kind = kind, .t = kind == CUDA_BY_DATA ? y->dtype : x->dtype, .n = x->n, .c = x->c, .h = x->h, .w = x->w, .k = y->c,
+		.p = y->h, .q = y->w, .size = n->k, .stride = n->s, .pad = n->p };
+	s->out = kind == CUDA_FORWARD ? y->dtype : kind == CUDA_BY_DATA ? x->dtype : s->t;
+	return true;
+}
+
 /* --- before: engines, filters, bytes of scratch -------------------------------------------------------------------- */
 
 static vq_cuda_norm_spec norm_of(const vq_plan *p, const vq_node *n)
@@ -76,7 +96,8 @@ static vq_status prepare_filter_gradient(vq_plan *p, const vq_node *n, const cud
 static vq_status prepare_conv(vq_plan *p, const vq_node *n, cuda_node *c)
 {
 	cuda_conv_spec s;
-	cuda_conv_spec_of(&p->g, n, &s);
+	if (!cuda_conv_spec_of(&p->g, n, &s))
+		return VQ_EINVAL;
 	if (s.kind == CUDA_BY_FILTER)
 		return prepare_filter_gradient(p, n, &s, c);
 	if (n->op == VQ_OP_CONV && n->in[3] >= 0) /* y holds what is to be added */
@@ -126,9 +147,8 @@ vq_status cuda_node_prepare(vq_plan *p, const vq_node *n, cuda_node *c)
 vq_status cuda_node_bind(vq_plan *p, const vq_node *n, cuda_node *c)
 {
 	cuda_conv_spec s;
-	if (!c->unpack)
+	if (!c->unpack || !cuda_conv_spec_of(&p->g, n, &s))
 		return VQ_OK;
-	cuda_conv_spec_of(&p->g, n, &s);
 	vq_cuda_weight w = { .plain = cuda_at(p, n->out[0]), .packed = p->s->scratch.at, .t = s.t, .a = s.k, .b = s.c, .k = s.size, .a_pad = s.k, .b_pad = s.c };
 	return cuda_try(cudaMemcpy(c->unpack, &w, sizeof w, cudaMemcpyHostToDevice), "cudaMemcpy");
 }

@@ -297,9 +297,23 @@ static vq_status start(vq_plan *p, unsigned phases)
 		p->ran[phases] = true;
 		return launch(p, phases);
 	}
-	if (!p->exec[phases])
-		VQ_TRY(capture(p, phases));
+	if (!p->exec[phases] && (p->loose || capture(p, phases) < 0)) { /* an operation that cannot be captured: one by one, always */
+		p->loose = true;
+		return launch(p, phases);
+	}
 	return cuda_try(cudaGraphLaunch(p->exec[phases], p->b->stream), "cudaGraphLaunch");
+}
+
+static vq_status bad_code(const vq_plan *p, int32_t code)
+{
+	int rows = 0; /* of the smallest codebook that has no such row: of two that do not, one is named */
+	for (int i = 0; i < p->g.nn; i++) {
+		const vq_node *n = &p->g.node[i];
+		int k = n->op == VQ_OP_LOOKUP ? cuda_v(p, n->in[1])->c / cuda_v(p, n->out[0])->c : 0;
+		if (k && k <= code && (!rows || k < rows))
+			rows = k;
+	}
+	return vq_fail(VQ_EINVAL, "code %d of a codebook of %d", (int)code, rows);
 }
 
 /* What the host wants to know: sums, and codes where it asked for them before. */
@@ -311,7 +325,7 @@ static vq_status fetch(vq_plan *p, unsigned phases)
 			VQ_TRY(copy(p, p->mirror[i].host, cuda_at(p, i), cuda_v(p, i)->bytes, cudaMemcpyDeviceToHost));
 	VQ_TRY(wait_for(p, "a run"));
 	if (p->results_host->bad >= 0 && (phases & VQ_FORWARD))
-		return vq_fail(VQ_EINVAL, "code %d is not in the codebook", (int)p->results_host->bad);
+		return bad_code(p, p->results_host->bad);
 	if (phases & VQ_FORWARD)
 		memcpy(p->step->scalar, p->results_host->scalar, sizeof p->step->scalar);
 	for (int i = 0; i < p->g.nn; i++)
