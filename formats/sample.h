@@ -27,7 +27,8 @@
  *
  * A code record has `codes` [h,w] (grid) or [1] (global) per level: u16 (size up to 65,536) or i32; named `codes`, `codes.1`, ...; skip tensors
  * `skip.0`, ... when the decoder needs them; the metadata of its sample, and "extent" [H,W] (padded size that was encoded, with
- * the true pixels centred in it as pad says). */
+ * the true pixels centred in it as pad says). With features also `latent_mean`, `latent_std` [dim] f32, `histogram` [size] i32 and `tfidf` [size]
+ * f32, of the first level over the cell's own positions. */
 #ifndef VQ_SAMPLE_H
 #define VQ_SAMPLE_H
 

@@ -138,6 +138,19 @@ static vq_status usual_group(const cJSON *meta, const char *id, vq_buf *b)
 	return vq_buf_add(b, id, hash ? (size_t)(hash - id) : strlen(id));
 }
 
+static vq_status no_column(const cJSON *meta, const char *id, const char *name)
+{
+	const cJSON *item;
+	const char *best = "field";
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(meta, "metadata")) {
+		const char *bare = !strncmp(item->string, "Metadata_", 9) ? item->string + 9 : item->string;
+		int d = VQ_MIN(vq_distance(name, item->string), vq_distance(name, bare));
+		if (d < vq_distance(name, best) && d < vq_distance(name, !strncmp(best, "Metadata_", 9) ? best + 9 : best))
+			best = item->string;
+	}
+	return vq_fail(VQ_EINVAL, "record %s: has no column \"%s\" to group by; the nearest is \"%s\"", id, name, best);
+}
+
 static vq_status column_group(const cJSON *meta, const char *id, const char *by, vq_buf *b)
 {
 	char buf[32], name[256];
@@ -150,7 +163,7 @@ static vq_status column_group(const cJSON *meta, const char *id, const char *by,
 			text = vq_sample_text(meta, name, buf);
 		}
 		if (!text)
-			return vq_fail(VQ_EINVAL, "record %s: has no column \"%.*s\" to split by", id, (int)VQ_MIN(n, 200), p);
+			return no_column(meta, id, name + 9); /* as it was asked for */
 		VQ_TRY(vq_buf_fmt(b, "%s%s", p == by ? "" : "/", text));
 		p += n;
 		if (!*p)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zlib.h>
+
 #include "formats/csv.h"
 #include "formats/outfile.h"
 
@@ -14,12 +16,14 @@ typedef struct { uint64_t row; int columns; } growth; /* from this row on, rows 
 
 struct vq_table {
 	vq_out *out;
+	bool gzip;
+	z_stream z;
 	FILE *body;
 	vq_buf head, row;
 	int fixed, cells;
 	uint64_t rows;
 	named *named;
-	int nnamed;
+	int nnamed, next;  /* next: where the search for a name begins, for rows tend to name them in one order */
 	growth *grown;
 	int ngrown;
 };
@@ -33,7 +37,13 @@ static vq_status cell(vq_buf *row, bool first, const char *text)
 
 static vq_status open_parts(vq_table *t, const char *path, const char *const *columns, int n)
 {
+	const size_t len = path ? strlen(path) : 0;
 	VQ_TRY(vq_out_open(&t->out, path, VQ_OUT_TEXT));
+	if (len > 3 && !strcmp(path + len - 3, ".gz")) {
+		if (deflateInit2(&t->z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+			return vq_fail(VQ_ENOMEM, "%s: out of memory for compression", vq_out_name(t->out));
+		t->gzip = true; /* without a time in its head: the same table gives the same bytes */
+	}
 	t->body = tmpfile();
 	if (!t->body)
 		return vq_fail(VQ_EIO, "%s: no temporary file for its rows: %s", vq_out_name(t->out), strerror(errno));
@@ -87,11 +97,16 @@ static vq_status add_column(vq_table *t, const char *name)
 
 vq_status vq_table_named(vq_table *t, const char *name, const char *text)
 {
-	int i = 0;
-	while (i < t->nnamed && strcmp(t->named[i].name, name))
-		i++;
-	if (i == t->nnamed)
+	int i = t->next < t->nnamed ? t->next : 0, tried = 0;
+	while (tried < t->nnamed && strcmp(t->named[i].name, name)) {
+		i = i + 1 < t->nnamed ? i + 1 : 0;
+		tried++;
+	}
+	if (tried == t->nnamed) {
 		VQ_TRY(add_column(t, name));
+		i = t->nnamed - 1;
+	}
+	t->next = i + 1;
 	t->named[i].text.len = 0;
 	return vq_buf_str(&t->named[i].text, text ? text : "");
 }
@@ -113,8 +128,40 @@ vq_status vq_table_row(vq_table *t)
 	return VQ_OK;
 }
 
+/* Bytes on their way to the file, compressed or not. */
+static vq_status put(vq_table *t, const char *data, size_t n, bool last)
+{
+	FILE *to = vq_out_file(t->out);
+	if (!t->gzip)
+		return fwrite(data, 1, n, to) == n ? VQ_OK : vq_fail(VQ_EIO, "%s: %s", vq_out_name(t->out), strerror(errno));
+	unsigned char out[16384];
+	t->z.next_in = (unsigned char *)data;
+	t->z.avail_in = (unsigned)n;
+	do {
+		t->z.next_out = out;
+		t->z.avail_out = sizeof out;
+		deflate(&t->z, last ? Z_FINISH : Z_NO_FLUSH);
+		const size_t made = sizeof out - t->z.avail_out;
+		if (fwrite(out, 1, made, to) != made)
+			return vq_fail(VQ_EIO, "%s: %s", vq_out_name(t->out), strerror(errno));
+	} while (!t->z.avail_out);
+	return VQ_OK;
+}
+
+/* What is ready goes out in pieces. */
+static vq_status put_byte(vq_table *t, vq_buf *b, char c)
+{
+	enum { PIECE = 16384 };
+	VQ_TRY(vq_buf_add(b, &c, 1));
+	if (b->len < PIECE)
+		return VQ_OK;
+	vq_status s = put(t, b->data, b->len, false);
+	b->len = 0;
+	return s;
+}
+
 /* Copies the rows; those from before a column was known get its comma. A line break counts as a row's end outside quotes only. */
-static vq_status copy_rows(vq_table *t, FILE *to)
+static vq_status copy_rows(vq_table *t, vq_buf *b)
 {
 	uint64_t row = 0;
 	int g = 0, have = 0, c;
@@ -123,35 +170,40 @@ static vq_status copy_rows(vq_table *t, FILE *to)
 	while ((c = getc_unlocked(t->body)) != EOF) {
 		if (c == '"')
 			quoted = !quoted;
-		if (c != '\n' || quoted) {
-			putc_unlocked(c, to);
-			continue;
+		if (c == '\n' && !quoted) {
+			for (; g < t->ngrown && t->grown[g].row <= row; g++)
+				have = t->grown[g].columns;
+			for (int i = have; i < t->nnamed; i++)
+				VQ_TRY(put_byte(t, b, ','));
+			row++;
 		}
-		for (; g < t->ngrown && t->grown[g].row <= row; g++)
-			have = t->grown[g].columns;
-		for (int i = have; i < t->nnamed; i++)
-			putc_unlocked(',', to);
-		putc_unlocked('\n', to);
-		row++;
+		VQ_TRY(put_byte(t, b, (char)c));
 	}
 	return ferror(t->body) ? vq_fail(VQ_EIO, "%s: reading rows back from a temporary file: %s", vq_out_name(t->out), strerror(errno)) : VQ_OK;
 }
 
 static vq_status write_all(vq_table *t)
 {
+	vq_buf b = {0};
 	if (fflush(t->body))
 		return vq_fail(VQ_EIO, "%s: writing rows to a temporary file: %s", vq_out_name(t->out), strerror(errno));
 	for (int i = 0; i < t->nnamed; i++)
 		VQ_TRY(cell(&t->head, t->fixed + i == 0, t->named[i].name));
 	VQ_TRY(vq_buf_str(&t->head, "\n"));
-	fwrite(t->head.data, 1, t->head.len, vq_out_file(t->out));
-	return copy_rows(t, vq_out_file(t->out));
+	VQ_TRY(put(t, t->head.data, t->head.len, false));
+	vq_status s = copy_rows(t, &b);
+	if (s == VQ_OK)
+		s = put(t, b.len ? b.data : "", b.len, true);
+	vq_buf_free(&b);
+	return s;
 }
 
 static void table_free(vq_table *t)
 {
 	if (t->body)
 		fclose(t->body);
+	if (t->gzip)
+		deflateEnd(&t->z);
 	for (int i = 0; i < t->nnamed; i++) {
 		free(t->named[i].name);
 		vq_buf_free(&t->named[i].text);

@@ -10,7 +10,7 @@
 
 typedef struct vq_table vq_table;
 
-/* path as in vq_out_open. columns are copied. */
+/* path as in vq_out_open; a name that ends in .gz is written with gzip. columns are copied. */
 vq_status vq_table_open(vq_table **t, const char *path, const char *const *columns, int n);
 vq_status vq_table_text(vq_table *t, const char *text);                    /* the next fixed cell; NULL is empty */
 vq_status vq_table_number(vq_table *t, double v);                          /* the same; 10 digits; not finite is empty */

@@ -17,7 +17,8 @@ static const char *const names[VQ_OPS] = {
 	[VQ_OP_RESIZE_BWD] = "resize_bwd", [VQ_OP_ATTENTION] = "attention", [VQ_OP_ATTENTION_BWD] = "attention_bwd", [VQ_OP_GATE] = "gate",
 	[VQ_OP_GATE_BWD] = "gate_bwd", [VQ_OP_DROPOUT] = "dropout", [VQ_OP_DROPOUT_BWD] = "dropout_bwd", [VQ_OP_QUANTIZE] = "quantize", [VQ_OP_LOOKUP] = "lookup",
 	[VQ_OP_QUANTIZE_BWD] = "quantize_bwd", [VQ_OP_CODEBOOK_BWD] = "codebook_bwd", [VQ_OP_EMA_SUM] = "ema_sum", [VQ_OP_EMA_UPDATE] = "ema_update",
-	[VQ_OP_RESIDUAL] = "residual", [VQ_OP_LOSS] = "loss", [VQ_OP_OPTIMIZE] = "optimize",
+	[VQ_OP_RESIDUAL] = "residual", [VQ_OP_LOSS] = "loss", [VQ_OP_COLOURS] = "colours", [VQ_OP_COLOURS_BWD] = "colours_bwd",
+	[VQ_OP_MAXPOOL] = "maxpool", [VQ_OP_MAXPOOL_BWD] = "maxpool_bwd", [VQ_OP_FEATURES] = "features", [VQ_OP_OPTIMIZE] = "optimize",
 };
 
 const char *vq_op_name(vq_op op) { return (unsigned)op < VQ_OPS && names[op] ? names[op] : "?"; }

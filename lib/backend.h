@@ -37,14 +37,15 @@ typedef struct {
 
 /* --- values and nodes ------------------------------------------------------------------------------------------- */
 
-typedef enum { VQ_AT_ARENA, VQ_AT_INPUT /* written by the host */, VQ_AT_OUTPUT /* readable after a run */, VQ_AT_PARAM, VQ_AT_GRAD } vq_where;
+typedef enum { VQ_AT_ARENA, VQ_AT_INPUT /* written by the host */, VQ_AT_OUTPUT /* readable after a run */, VQ_AT_PARAM, VQ_AT_GRAD,
+	VQ_AT_FROZEN /* weights of a fixed network: not the model's, and without a gradient */ } vq_where;
 
 typedef struct {
 	vq_where where;
 	vq_dtype dtype;         /* f32, bf16, i32 or u8 */
 	int n, h, w, c;
 	int grid;               /* which grid's rectangles apply; -1: one row an item, no canvas */
-	int param;              /* PARAM and GRAD: index in the table */
+	int param;              /* PARAM and GRAD: index in the table; FROZEN: in the graph's table of those */
 	int alias;              /* shares the memory of this value (-1: none), which nobody reads afterwards */
 	int life_first;         /* the node that first writes it */
 	size_t offset, bytes;   /* in the arena */
@@ -88,6 +89,13 @@ typedef enum {
 	VQ_OP_EMA_UPDATE,  /* counts sums n m codebook    once a step: decay, add, codebook = m / smoothed n; clears counts and sums */
 	VQ_OP_RESIDUAL,    /* a b -> y                    y = a - b (residual quantisation): what b left; b is a constant to the gradient */
 	VQ_OP_LOSS,        /* y target weight|- -> dy     scalar: sum of w |y-t|^p over valid pixels; dy = scale * d/dy */
+	VQ_OP_COLOURS,     /* x mul add -> y [n,h,w,3]    y_c = x_(k + s c) mul_c + add_c within the extents, else 0 */
+	VQ_OP_COLOURS_BWD, /* dy mul -> dx */
+	VQ_OP_MAXPOOL,     /* x -> y                      within each item's extent, k x k at stride s, cut off at its edge */
+	VQ_OP_MAXPOOL_BWD, /* x y dy -> dx                to the first of a window that has its greatest value */
+	VQ_OP_FEATURES,    /* f t weight|- -> df          distance of features. scalar: a times the sum over items of the mean over valid positions of
+	                                                  k = 0: the mean over channels of (f-t)^2; k = 1: sum of w (f/|f| - t/|t|)^2, all w 1 where
+	                                                  none are given; df = scale * d/df */
 	VQ_OP_OPTIMIZE,    /*                             the whole flat buffer: clip by norm, then adam, adamw or sgd */
 	VQ_OPS
 } vq_op;
@@ -100,7 +108,7 @@ typedef struct {
 	vq_op op;
 	vq_phase phase;
 	int in[VQ_NODE_IN], out[VQ_NODE_OUT]; /* values, or -1 */
-	int k, s, p;            /* convolutions; POOL: k = p */
+	int k, s, p;            /* convolutions, MAXPOOL; POOL: k = p; COLOURS, FEATURES: as they say */
 	vq_act act;
 	bool accumulate;
 	bool training;          /* NORM, DROPOUT: batch statistics, live dropout */
@@ -112,8 +120,9 @@ typedef struct {
 } vq_node;
 
 /* How a grid's rectangles follow from its parent's: by a convolution (k,s,p) or a transposed one. Grid 0 is the input's (parent -1);
- * parent -2: item i fills canvas i. */
-typedef struct { int parent, k, s, p; bool transposed; int h, w; } vq_grid;
+ * parent -2: item i fills canvas i. up: a last position stands for what is left over. least: not a convolution, but the parent's rectangles
+ * stretched, each side by itself, to at least this; for items that start their canvas. */
+typedef struct { int parent, k, s, p; bool transposed; int h, w; bool up; int least; } vq_grid;
 
 enum { VQ_SCALARS = 32, VQ_SCALES = 16 };
 
@@ -122,6 +131,7 @@ typedef struct { vq_optim_kind kind; float beta1, beta2, eps, weight_decay, mome
 
 typedef struct {
 	const vq_params *params;
+	const vq_params *frozen; /* the table of FROZEN values, or NULL; only sizes[0] and offsets count */
 	vq_value *v;
 	int nv, vcap;
 	vq_node *node;
@@ -170,6 +180,8 @@ struct vq_backend {
 	 * from what was written. */
 	vq_status (*store_read)(vq_store *, vq_buf_kind, size_t offset, size_t count, float *host);
 	vq_status (*store_write)(vq_store *, vq_buf_kind, size_t offset, size_t count, const float *host);
+	/* Weights for FROZEN values: table->sizes[0] floats, to stay as they are, and the table too, until store_free. Before a plan needs them. */
+	vq_status (*store_frozen)(vq_store *, const vq_params *table, const float *values);
 	/* mean += (1-decay) (param - mean) over the whole buffer */
 	vq_status (*store_average)(vq_store *, float decay);
 

@@ -84,9 +84,9 @@ round_trip() {
     same "$(vq-info --records again.vqt | grep -c '#')" 30
 }
 
-@test "the document's configuration needs its perceptual loss switched off" {
+@test "the document's configuration needs weights for its perceptual loss, or none of it" {
     fails 1 vq-train -c "$ROOT/configs/improved.json" -o run cells.vqt
-    same "$err" "vq-train: the perceptual loss is not in this version: use_perceptual_loss must be false"
+    has "$err" 'perceptual_file names no weights'
     fails 1 improved --set latent=grid --set skip=none -o run
     has "$err" 'embedding_dim is 256, the last of channels_per_level 16'
     [ ! -e run ]

@@ -57,7 +57,7 @@ codes() { local to=$1; shift; vq-encode -m $M "$@" | npz "$to"; }
     vq-batch --shuffle 40 cells.vqt >batches.vqt
     codes b.npz --features <batches.vqt
     vq-batch --split batches.vqt | codes a.npz --features && cmp a.npz b.npz
-    same "$(vq-encode -m $M batches.vqt | vq-codebook-stats | tr -d '\n' | sed 's/.*"levels"//')" "$(vq-encode -m $M cells.vqt | vq-codebook-stats | tr -d '\n' | sed 's/.*"levels"//')"
+    same "$(vq-encode -m $M batches.vqt | vq-codebook-stats | tr -d '\n' | sed 's/.*"levels"//; s/"neighbours".*//')" "$(vq-encode -m $M cells.vqt | vq-codebook-stats | tr -d '\n' | sed 's/.*"levels"//; s/"neighbours".*//')"
     # the same bytes of the stream itself, too
     vq-encode -m $M --threads 1 -o one.vqt cells.vqt && vq-encode -m $M --threads 2 -o two.vqt cells.vqt && cmp one.vqt two.vqt
 }
@@ -198,6 +198,20 @@ codes() { local to=$1; shift; vq-encode -m $M "$@" | npz "$to"; }
     fails 2 vq-encode cells.vqt
     same "$err" "vq-encode: -m MODEL is required"
     [ ! -e x.vqt ]
+}
+
+@test "channels of other names, or in another order, are refused with both lists" {
+    vq-synth -n 8 --channels 4 --max-size 30 --fields f --field-size 120
+    names=$(json <(vq-info --json cells.vqt) channels.1)
+    sed "s/_$names/_Golgi/g" f/load_data.csv >f/other.csv
+    for file in f/*_"$names".tif; do cp "$file" "${file/_$names/_Golgi}"; done
+    vq-crop -q --load-data f/other.csv >golgi.vqt
+    fails 1 vq-encode -m $M -o x.vqt golgi.vqt
+    has "$err" "vq-encode: golgi.vqt: channels DNA, Golgi, "
+    has "$err" "; the model was trained on DNA, $names, "
+    # the way that the message names
+    vq-crop -q --channels "DNA,$names=Golgi,Puncta,Tubules" --load-data f/other.csv >named.vqt
+    ok vq-encode -m $M -o x.vqt named.vqt
 }
 
 @test "a full disk, a closed pipe" {

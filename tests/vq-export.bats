@@ -50,7 +50,7 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     [[ $err =~ $want ]] || { echo "$err"; false; }
     [ ! -e cells.npy ]
     fails 1 vq-export --npy --tensor nucleus -o cells.npy cells.vqt
-    has "$err" "has no tensor nucleus"
+    has "$err" "has no tensor nucleus; the nearest is image"
     vq-synth -n 0 >none.vqt
     fails 1 vq-export --npy -o none.npy none.vqt
     same "$err" "vq-export: none.vqt: no records: an array of none has no shape"
@@ -74,6 +74,61 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     same "$(sed 1d .stdout | cut -d , -f 1)" "$(vq-info --records cells.vqt | grep '#' | cut -f 1)"
     # mean x area = integrated; the box is the size
     sed 1d .stdout | awk -F , '{ d = $11 * $10 - $13; if (d > 1 || d < -1 || $6 - $4 != $8 || $7 - $5 != $9) { print "row " NR ": " $0; bad = 1 } } END { exit bad }'
+}
+
+@test "csv: the names that profiling tools look for" {
+    cells 30
+    vq-export --csv -o t.csv cells.vqt
+    for name in Metadata_Plate Metadata_Well Metadata_Site Metadata_ObjectNumber Metadata_CellID Cells_VQ_Raw_Area Cells_VQ_Raw_Mean_DNA Cells_VQ_Raw_Background_ER; do
+        head -n 1 t.csv | tr , '\n' | grep -qx "$name" || { echo "no $name"; return 1; }
+    done
+    # the same values, under either name
+    column() { awk -F , -v n="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == n) at = i } { print NR == 1 ? "" : $at }' "$1"; }
+    for pair in id=Metadata_CellID label=Metadata_ObjectNumber area=Cells_VQ_Raw_Area mean_ER=Cells_VQ_Raw_Mean_ER integrated_DNA=Cells_VQ_Raw_Integrated_DNA; do
+        same "$(column t.csv ${pair%=*})" "$(column t.csv ${pair#*=})"
+    done
+    vq-normalize cells.vqt | vq-train --set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 \
+        --set pixels_per_step=8192 --threads 1 -q --steps 3 -o run
+    vq-encode -m run/model.safetensors --features cells.vqt >codes.vqt
+    vq-export --csv -o f.csv codes.vqt
+    vq-export --npy --tensor latent_std -o std.npy codes.vqt
+    same "$(head -n 1 f.csv | tr , '\n' | grep -c '^Cells_VQ_Latent')" 32
+    near "$(column f.csv Cells_VQ_LatentStd_15 | sed -n 2p)" "$(od -A n -t f4 -j $((256 + 60)) -N 4 std.npy)" 1e-6
+    # weights of codes by how few cells have them
+    ok vq-encode -m run/model.safetensors --tf-idf codes.vqt -o w.vqt cells.vqt
+    vq-export --h5ad -o w.h5ad w.vqt
+    in_file w.h5ad X_tfidf
+    vq-export --npy --tensor tfidf -o w.npy w.vqt
+    vq-export --npy --tensor histogram -o h.npy w.vqt
+    od -A n -v -t d4 -w128 -j 256 h.npy >h.txt
+    od -A n -v -t f4 -w128 -j 256 w.npy >w.txt
+    awk 'FNR == NR { for (k = 1; k <= NF; k++) { h[NR, k] = $k; m[k] += $k > 0 } n = NR; next }
+        { s = 0; for (k = 1; k <= NF; k++) { w[k] = h[FNR, k] * (log((1 + n) / (1 + m[k])) + 1); s += w[k] ^ 2 }
+          for (k = 1; k <= NF; k++) { d = w[k] / sqrt(s) - $k; if (d > 1e-5 || d < -1e-5) { print FNR, k, w[k] / sqrt(s), $k; bad = 1 } } }
+        END { exit bad || FNR != 30 || n != 30 }' h.txt w.txt
+    fails 1 vq-encode -m run/model.safetensors --tf-idf cells.vqt -o x.vqt cells.vqt
+    same "$err" "vq-encode: cells.vqt: it holds samples, not codes: vq-encode --features makes them"
+    vq-encode -m run/model.safetensors cells.vqt >plain.vqt
+    fails 1 vq-encode -m run/model.safetensors --tf-idf plain.vqt -o x.vqt cells.vqt
+    has "$err" "vq-encode: plain.vqt: record "
+    has "$err" ": no histogram (vq-encode --features writes it)"
+    [ ! -e x.vqt ]
+}
+
+@test "csv: compressed when the name says so, the same bytes each time" {
+    cells 40
+    vq-export --csv -o plain.csv cells.vqt
+    ok vq-export --csv -o t.csv.gz cells.vqt
+    same "$(head -c 2 t.csv.gz | od -A n -t x1)" " 1f 8b"
+    gzip -dc t.csv.gz | cmp - plain.csv
+    vq-export --csv -o again.csv.gz cells.vqt
+    cmp t.csv.gz again.csv.gz
+    vq-synth -n 0 | vq-export --csv -o none.csv.gz
+    same "$(gzip -dc none.csv.gz | wc -l)" 1
+    # a disk that is full leaves nothing
+    fails 1 bash -c 'trap "" XFSZ; ulimit -f 1; vq-export --csv -o big.csv.gz cells.vqt 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}'
+    has "$err" "vq-export: big.csv.gz: "
+    [ ! -e big.csv.gz ]
 }
 
 @test "csv: what was measured outlives normalising and padding" {
@@ -117,7 +172,7 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     fails 1 vq-export --png -o file cells.vqt
     has "$err" "vq-export: file: "
     fails 1 vq-export --png --channel RNA -o p cells.vqt
-    has "$err" "has no channel RNA"
+    has "$err" "has no channel RNA; the nearest is DNA"
     [ ! -e p ]
     golden v1-codes.vqt
     fails 1 vq-export --png -o q v1-codes.vqt
@@ -180,7 +235,7 @@ in_file() { grep -aqF "$2" "$1" || { echo "$1 is without $2"; return 1; }; }
 
 fields() { vq-synth -n 12 --channels 2 --max-size 40 --fields f --field-size 160; vq-crop --load-data f/load_data.csv >cells.vqt; }
 # Pixels and statistics of field $1, whose image files are $2, as a table without ids.
-measured() { vq-crop --image "$2" --labels "f/$1_labels.tif" | vq-export --csv -o - | sed 1d | cut -d , -f 3-; }
+measured() { vq-crop --image "$2" --labels "f/$1_labels.tif" | vq-export --csv -o - | sed 1d | cut -d , -f 3- | sed 's/Simulated_[^,]*#//'; }
 
 @test "tiff: normalised cells go back to where they were" {
     fields
@@ -195,6 +250,25 @@ measured() { vq-crop --image "$2" --labels "f/$1_labels.tif" | vq-export --csv -
     has "$(strings "$file" 2>/dev/null || tr -cd '[:print:]' <"$file")" '<Channel ID="Channel:0:1" SamplesPerPixel="1" Name="ER"/>'
     (cd f && vq-export --tiff -o ../here ../normal.vqt)
     diff -r back here
+}
+
+# Pixels of a TIFF that vq-crop reads, as text: --whole takes all of it as one cell.
+flat() { vq-crop -q --whole "$1" | vq-export --npy --tensor image -o flat.npy && tail -c $((2 * $2 * 160 * 160)) flat.npy | od -A n -v -t u2 -w2; }
+
+@test "tiff: crop, normalise, back: to 1 grey level inside cells, exactly outside" {
+    fields
+    for how in "--minmax" "--robust --no-clip" "--zscore" "--minmax --scope field"; do
+        rm -rf back
+        ok bash -c "vq-normalize $how cells.vqt | vq-pad --reflect | vq-export --tiff --path-root f -o back"
+        same "$err" ""
+        for file in back/*; do
+            field=$(basename "$file" .ome.tif)
+            flat "$file" 2 >back.txt
+            { flat "f/${field}_DNA.tif" 1; flat "f/${field}_ER.tif" 1; } >was.txt
+            { flat "f/${field}_labels.tif" 1; flat "f/${field}_labels.tif" 1; } >label.txt
+            paste was.txt back.txt label.txt | awk '{ d = $1 - $2; if (d > 1 || d < -1 || ($3 == 0 && d)) { print "pixel " NR ": " $0; bad = 1; exit } inside += $3 > 0 } END { exit bad || NR != 51200 || inside < 1000 }'
+        done
+    done
 }
 
 @test "tiff: what was clipped is counted, and changes cells alone" {

@@ -43,6 +43,7 @@ pair() {
     for pair in mse.mean=1520.63988095 mse.median=4.41964285714 mse.std=2147.38514172 mse.min=0 mse.max=4557.5 mse.n=3 \
         psnr.mean=67.1170907634 psnr.median=41.676931846 psnr.std=58.5913624206 psnr.min=11.5435368354 psnr.max=148.130803609 psnr.n=3 \
         ssim.mean=0.523169821369 ssim.median=0.523169821369 ssim.std=0.474634228582 ssim.min=0.0485355927863 ssim.max=0.997804049951 ssim.n=2 \
+        ms_ssim.mean=0.523169821369 ms_ssim.n=2 rmse_grey.min=0 rmse_grey.max=67.5092586246 mae_grey.n=3 clipped=0 \
         pearson.mean=0.999870883216 pearson.median=0.999870883216 pearson.std=0.000129116783657 pearson.min=0.999741766433 pearson.max=1 pearson.n=2 \
         foreground.mse.mean=1524.13636364 foreground.mse.median=4.90909090909 foreground.mse.std=2151.9839981 foreground.mse.min=0 foreground.mse.max=4567.5 foreground.mse.n=3 \
         foreground.psnr.mean=66.9618715064 foreground.psnr.median=41.220792862 foreground.psnr.std=58.6607353271 foreground.psnr.min=11.5340180484 foreground.psnr.max=148.130803609 foreground.psnr.n=3 \
@@ -57,8 +58,9 @@ pair() {
     ok vq-metrics --reference x.vqt --range 255 --per-record t.csv y.vqt
     same "$(wc -l <t.csv)" 4
     same "$(head -n 1 t.csv | cut -d , -f 1-15)" \
-        id,field,label,height,width,pixels,foreground_pixels,mse,psnr,ssim,pearson,foreground_mse,foreground_psnr,foreground_ssim,foreground_pearson
-    same "$(sed -n 4p t.csv | cut -d , -f 4-15)" "8,8,64,64,0,148.1308036,,1,0,148.1308036,,1"
+        id,field,label,height,width,pixels,foreground_pixels,mse,psnr,ssim,pearson,ms_ssim,rmse_grey,mae_grey,foreground_mse
+    same "$(head -n 1 t.csv | cut -d , -f 16-21)" foreground_psnr,foreground_ssim,foreground_pearson,foreground_ms_ssim,foreground_rmse_grey,foreground_mae_grey
+    same "$(sed -n 4p t.csv | cut -d , -f 4-21)" "8,8,64,64,0,148.1308036,,1,,0,0,0,148.1308036,,1,,0,0"
     same "$(sed -n 3p t.csv | cut -d , -f 4-7)" "20,12,240,192"
     same "$(sed -n 3p t.csv | cut -d , -f 11)" "" # a constant channel has no correlation
     cp .stdout want.json
@@ -124,6 +126,121 @@ pair() {
     fails 2 vq-metrics --reference x.vqt --range -2 y.vqt
 }
 
+@test "grey levels: the normalisation undone, what it clipped counted" {
+    pair
+    vq-metrics --reference x.vqt --range 255 y.vqt >want
+    same "$(json want rmse_grey.max)" "$(awk "BEGIN { printf \"%.17g\", sqrt($(json want mse.max)) }")"
+    # one scale for all cells, nothing clipped: the same errors in grey levels
+    vq-normalize --fit x.vqt >stats.json
+    for side in x y; do vq-normalize --robust --no-clip --stats stats.json $side.vqt >$side-n.vqt; done
+    ok vq-metrics --reference x-n.vqt y-n.vqt
+    for key in rmse_grey.mean rmse_grey.median mae_grey.mean foreground.rmse_grey.mean foreground.mae_grey.max; do
+        near "$(json .stdout $key)" "$(json want $key)" 1e-4 || { echo $key; return 1; }
+    done
+    # --grey does it before comparing, whatever side is raw; the range is that of the pixels' type
+    ok vq-metrics --grey --reference x.vqt y-n.vqt
+    same "$err" ""
+    same "$(json .stdout range)" 255
+    same "$(json .stdout grey)" true
+    for key in psnr.min ssim.mean ms_ssim.mean mse.max rmse_grey.mean pearson.mean foreground.psnr.min; do
+        near "$(json .stdout $key)" "$(json want $key)" 1e-3 || { echo $key; return 1; }
+    done
+    # clipped on both sides, an error is measured from the limit; beside the raw reference, from what was there
+    for side in x y; do vq-normalize --robust --percentiles 25,75 --stats stats.json $side.vqt >$side-c.vqt; done
+    ok vq-metrics --reference x-c.vqt y-c.vqt
+    within=$(json .stdout rmse_grey.max)
+    clipped=$(json .stdout clipped)
+    ok vq-metrics --grey --reference x.vqt y-c.vqt
+    awk "BEGIN { exit !($within < $(json .stdout rmse_grey.max) && $clipped > 0.01 && $clipped < 1) }"
+    same "$(json .stdout clipped)" "$clipped"
+}
+
+# 12 cells of several wells, what a model makes of them, and its codes.
+coded() {
+    vq-synth -n 12 --channels 2 --max-size 40 --fields f --field-size 160
+    vq-crop -q --load-data f/load_data.csv | vq-normalize >cells.vqt
+    vq-train --set channels_per_level=[8,16] --set embedding_dim=16 --set num_embeddings=32 --set blocks=1 --set pixels_per_step=8192 --threads 1 -q \
+        --steps 3 -o run cells.vqt
+    vq-encode -m run/model.safetensors cells.vqt >codes.vqt
+    vq-decode -m run/model.safetensors codes.vqt >recon.vqt
+}
+
+@test "--codes: bits per pixel beside the quality" {
+    coded
+    vq-codebook-stats codes.vqt >codebook.json
+    ok vq-metrics --reference cells.vqt --codes codes.vqt recon.vqt
+    same "$err" ""
+    for key in bits_per_pixel bits_per_pixel_raw; do same "$(json .stdout $key)" "$(json codebook.json $key)"; done
+    # codes of other cells: of a part, and in another order
+    vq-encode -m run/model.safetensors --only val cells.vqt >val.vqt
+    fails 1 vq-metrics --reference cells.vqt --codes val.vqt -o m.json recon.vqt
+    has "$err" "val.vqt "
+    has "$err" "record Simulated_"
+    vq-decode -m run/model.safetensors val.vqt >part.vqt
+    fails 1 vq-metrics --reference cells.vqt --codes codes.vqt -o m.json part.vqt
+    has "$err" "codes.vqt has the codes of "
+    [ ! -e m.json ]
+    ok vq-metrics --reference cells.vqt --subset --codes codes.vqt part.vqt
+    vq-codebook-stats val.vqt >val.json
+    same "$(json .stdout bits_per_pixel)" "$(json val.json bits_per_pixel)"
+    fails 1 vq-metrics --reference cells.vqt --codes cells.vqt recon.vqt
+    same "$err" "vq-metrics: cells.vqt: it holds samples: encode them first with vq-encode -m MODEL"
+    fails 2 vq-metrics --reference - --codes - recon.vqt
+}
+
+@test "--bootstrap: intervals of the means, by groups" {
+    coded
+    fails 0 vq-metrics --reference cells.vqt --bootstrap 500 recon.vqt # a warning
+    has "$err" "groups are few: the confidence intervals are too narrow"
+    cp .stdout a.json
+    for key in psnr mse ssim rmse_grey per_channel.DNA.psnr foreground.pearson; do
+        awk "BEGIN { lo = $(json a.json $key.ci.0); hi = $(json a.json $key.ci.1); m = $(json a.json $key.mean); exit !(lo < m && m < hi) }" || { echo $key; return 1; }
+    done
+    same "$(json a.json bootstrap.groups)" "$(vq-export --csv -o - cells.vqt | sed 1d | cut -d , -f 2 | sed 's/_[0-9]*$//' | sort -u | wc -l)" # plate and well
+    same "$(json a.json bootstrap.resamples)" 500
+    same "$(json a.json bootstrap.confidence)" 95
+    vq-metrics -q --reference cells.vqt --bootstrap 500 --threads 1 recon.vqt | cmp - a.json
+    ok vq-metrics --reference cells.vqt --bootstrap 500 --seed 1 --group-by cell --confidence 50 recon.vqt
+    cp .stdout b.json
+    ok vq-metrics --reference cells.vqt --bootstrap 500 --group-by cell --confidence 50 recon.vqt
+    [ "$(json .stdout psnr.ci.0)" != "$(json b.json psnr.ci.0)" ]
+    same "$(json .stdout psnr.mean)" "$(json b.json psnr.mean)"
+    same "$(json .stdout bootstrap.groups)" "$(json .stdout n)"
+    same "$(json .stdout bootstrap.group_by)" cell
+    fails 0 vq-metrics --reference cells.vqt --bootstrap 10 --group-by Plate recon.vqt
+    same "$err" "vq-metrics: warning: all records are of one group: no confidence intervals"
+    same "$(json .stdout psnr.ci.0)" null
+    # a column that is not there: the nearest is named, and no table is left
+    fails 1 vq-metrics --reference cells.vqt --bootstrap 10 --group-by Metadata_Wel --per-record t.csv -o m.json recon.vqt
+    has "$err" ": has no column \"Metadata_Wel\" to group by; the nearest is \"Metadata_Well\""
+    [ ! -e t.csv ] && [ ! -e m.json ]
+    fails 2 vq-metrics --reference cells.vqt --group-by Well recon.vqt
+    same "$err" "vq-metrics: --group-by goes with --bootstrap"
+    fails 2 vq-metrics --reference cells.vqt --bootstrap 1 recon.vqt
+}
+
+# Peak memory of a command in kB, its output thrown away.
+peak() { local p; "$@" >/dev/null & p=$!; local most=0 now; while now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/$p/status 2>/dev/null) && [ -n "$now" ]; do most=$now; sleep 0.01; done; wait $p && echo "$most"; }
+many() { vq-synth -n "$1" --channels 1 --min-size 14 --max-size 16 | vq-normalize >"$2"; }
+
+@test "memory does not grow with the stream" {
+    many 1500 a.vqt
+    many 6000 b.vqt
+    a=$(peak vq-metrics --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --threads 1 --reference b.vqt b.vqt)
+    echo "$a kB, $b kB"
+    [ "$a" -gt 4000 ]
+    [ $((b - a)) -lt 3000 ]
+}
+
+@test "100,000 records" {
+    long_only
+    many 20000 a.vqt
+    many 100000 b.vqt
+    a=$(peak vq-metrics --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --threads 1 --reference b.vqt b.vqt)
+    echo "$a kB, $b kB"
+    [ $((b - a)) -lt 12000 ]
+}
+
 @test "other sizes, channels and kinds" {
     pair
     tiff y/a.tif 16 15 'x'
@@ -173,6 +290,10 @@ pair() {
 
 @test "a closed or full output is one line and exit 1" {
     pair
+    fails 1 vq-metrics --reference x.vqt --range 255 --per-record /dev/full -o m.json y.vqt
+    same "$err" "vq-metrics: /dev/full: No space left on device"
+    fails 1 vq-metrics --reference x.vqt --range 255 --per-record t.csv -o /dev/full y.vqt
+    same "$err" "vq-metrics: /dev/full: No space left on device"
     fails 1 bash -c 'vq-metrics --reference x.vqt --range 255 y.vqt >/dev/full'
     fails 1 vq-metrics --reference x.vqt --range 255 -o /no/such/dir/m.json y.vqt
     fails 1 vq-metrics --reference x.vqt --range 255 --per-record /no/such/dir/t.csv y.vqt

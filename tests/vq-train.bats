@@ -273,7 +273,7 @@ split.csv"
     ok vq-train "${tiny[@]}" --steps 1 -q -o run --force --split-by Well bare.vqt
     same "$(cut -d , -f 2 run/split.csv | sed -n 2p)" A01
     fails 1 vq-train -o x --split-by Batch bare.vqt
-    same "$err" "vq-train: bare.vqt: record Simulated_A01_1#1: has no column \"Batch\" to split by"
+    same "$err" "vq-train: bare.vqt: record Simulated_A01_1#1: has no column \"Batch\" to group by; the nearest is \"Metadata_Plate\""
     sed -i 's/,val$/,holdout/' f/load_data.csv
     fails 1 vq-train -o x <(vq-crop -q --load-data f/load_data.csv)
     [[ $err =~ ^"vq-train: record "[^:]*": Metadata_Split is \"holdout\", not train, val or test"$ ]]
@@ -437,10 +437,4 @@ split.csv"
     fails 1 "${small[@]}" bash -c 'vq-train -o disk/run <cells.vqt'
     same "$err" "vq-train: disk/run/spool.vqt: $full"
     [ ! -e disk/run ]
-}
-
-@test "this version says what it cannot train" {
-    fails 1 vq-train --set use_perceptual_loss=true -o run cells.vqt
-    same "$err" "vq-train: the perceptual loss is not in this version: use_perceptual_loss must be false"
-    [ ! -e run ]
 }

@@ -9,7 +9,7 @@ static const char *text_of(const cJSON *o, const char *key)
 	return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-static vq_status read_level(const cJSON *o, bool batches, vq_level_stats *l)
+static vq_status read_level(const cJSON *o, bool batches, bool neighbours, vq_level_stats *l)
 {
 	const cJSON *size = cJSON_GetObjectItemCaseSensitive(o, "size"), *dim = cJSON_GetObjectItemCaseSensitive(o, "dim");
 	const char *name = text_of(o, "name"), *tensor = text_of(o, "tensor");
@@ -20,10 +20,12 @@ static vq_status read_level(const cJSON *o, bool batches, vq_level_stats *l)
 		return VQ_ENOMEM;
 	l->dim = (int64_t)dim->valuedouble;
 	VQ_TRY(vq_code_counts_make(&l->all, (int64_t)size->valuedouble));
+	if (neighbours)
+		VQ_TRY(vq_neighbours_make(&l->beside, l->all.size));
 	return batches ? vq_code_counts_make(&l->batch, l->all.size) : VQ_OK;
 }
 
-static vq_status read_header(vq_codestats *s, const cJSON *header, bool batches)
+vq_status vq_codestats_begin(vq_codestats *s, const cJSON *header, uint64_t batch_size)
 {
 	const char *kind = vqt_header_kind(header);
 	const cJSON *levels = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(header, "model"), "levels"), *o;
@@ -31,8 +33,9 @@ static vq_status read_header(vq_codestats *s, const cJSON *header, bool batches)
 		return vq_fail(VQ_EINVAL, "it holds %s: encode them first with vq-encode -m MODEL", kind);
 	if (!cJSON_IsArray(levels) || cJSON_GetArraySize(levels) < 1 || cJSON_GetArraySize(levels) > VQ_CODE_LEVELS_MAX)
 		return vq_fail(VQ_EFORMAT, "the header has no list model.levels of 1 to %d codebooks", VQ_CODE_LEVELS_MAX);
+	s->batch_size = batch_size;
 	cJSON_ArrayForEach(o, levels)
-		VQ_TRY(read_level(o, batches, &s->levels[s->nlevels++]));
+		VQ_TRY(read_level(o, batch_size > 0, s->neighbours, &s->levels[s->nlevels++]));
 	return VQ_OK;
 }
 
@@ -69,10 +72,12 @@ static vq_status count_entry(vq_codestats *s, const vqt_entry *e)
 	vq_status st = vq_code_counts_add(&l->all, &e->t);
 	if (st >= 0 && l->batch.counts)
 		st = vq_code_counts_add(&l->batch, &e->t);
+	if (st >= 0 && l->beside)
+		st = vq_neighbours_add(l->beside, &e->t);
 	return st < 0 ? vq_context(st, "%s", e->name) : st;
 }
 
-static vq_status count_record(vq_codestats *s, const vqt_record *r, uint64_t batch_size)
+vq_status vq_codestats_add(vq_codestats *s, const vqt_record *r)
 {
 	vq_geom g;
 	VQ_TRY(vq_geom_get(r->meta, NULL, &g));
@@ -83,15 +88,15 @@ static vq_status count_record(vq_codestats *s, const vqt_record *r, uint64_t bat
 		VQ_TRY(count_entry(s, &r->entry[i]));
 	s->n++;
 	s->pixels += (uint64_t)(g.h * g.w);
-	return batch_size && ++s->in_batch == batch_size ? end_batch(s) : VQ_OK;
+	return s->batch_size && ++s->in_batch == s->batch_size ? end_batch(s) : VQ_OK;
 }
 
-static vq_status read_records(vq_codestats *s, vqt_reader *in, uint64_t batch_size)
+static vq_status read_records(vq_codestats *s, vqt_reader *in)
 {
 	vqt_record r;
 	int got;
 	while ((got = vqt_next(in, &r)) > 0) {
-		vq_status st = count_record(s, &r, batch_size);
+		vq_status st = vq_codestats_add(s, &r);
 		if (st < 0)
 			vq_context(vq_context(st, "record %s", r.id), "%s", vqt_name(in));
 		vqt_record_free(&r);
@@ -103,17 +108,32 @@ static vq_status read_records(vq_codestats *s, vqt_reader *in, uint64_t batch_si
 	return s->n ? VQ_OK : vq_fail(VQ_EINVAL, "%s holds no record", vqt_name(in));
 }
 
-vq_status vq_codestats_read(vq_codestats *s, vqt_reader *in, uint64_t batch_size)
+vq_status vq_codestats_end(vq_codestats *s)
 {
-	vq_status st = read_header(s, vqt_header(in), batch_size > 0);
-	if (st < 0)
-		return vq_context(st, "%s", vqt_name(in));
-	VQ_TRY(read_records(s, in, batch_size));
 	if (s->in_batch && !s->levels[0].perplexity.n)
 		VQ_TRY(end_batch(s));
 	for (int i = 0; i < s->nlevels; i++)
 		s->levels[i].figures = vq_code_counts_get(&s->levels[i].all);
 	return VQ_OK;
+}
+
+void vq_codestats_bits(const vq_codestats *s, double *bits, double *raw)
+{
+	*bits = *raw = (double)s->skip_bits;
+	for (int i = 0; i < s->nlevels; i++) {
+		const vq_level_stats *l = &s->levels[i];
+		*bits += l->figures.entropy * (double)l->all.total;
+		*raw += l->figures.raw_bits * (double)l->all.total;
+	}
+}
+
+vq_status vq_codestats_read(vq_codestats *s, vqt_reader *in, uint64_t batch_size)
+{
+	vq_status st = vq_codestats_begin(s, vqt_header(in), batch_size);
+	if (st < 0)
+		return vq_context(st, "%s", vqt_name(in));
+	VQ_TRY(read_records(s, in));
+	return vq_codestats_end(s);
 }
 
 void vq_codestats_free(vq_codestats *s)
@@ -124,6 +144,7 @@ void vq_codestats_free(vq_codestats *s)
 		free(l->tensor);
 		vq_code_counts_free(&l->all);
 		vq_code_counts_free(&l->batch);
+		vq_neighbours_free(l->beside);
 		vq_summary_free(&l->perplexity);
 	}
 	*s = (vq_codestats){0};

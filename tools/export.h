@@ -6,7 +6,7 @@
 #include "formats/table.h"
 
 /* One row a record: id, place, size, area; then, where the record has them, raw measurements and field statistics by channel, truth_*
- * (simulated cells) and Metadata_* columns. */
+ * (simulated cells), Metadata_* columns, and the features of --h5ad as Cells_VQ_*. */
 vq_status vq_export_csv_open(vq_table **t, const char *path);
 vq_status vq_export_csv_row(vq_table *t, const vqt_record *rec, const cJSON *header);
 

@@ -93,6 +93,37 @@ static vq_status metadata(vq_table *t, const cJSON *object)
 	return VQ_OK;
 }
 
+/* tensor[i] as PREFIX_I. */
+static vq_status vector(vq_table *t, const vqt_record *rec, const char *tensor, const char *prefix)
+{
+	const vq_tensor *v = vqt_get(rec, tensor);
+	for (int64_t i = 0; v && v->ndim == 1 && i < v->shape[0]; i++) {
+		char name[64];
+		snprintf(name, sizeof name, "%s_%lld", prefix, (long long)i);
+		VQ_TRY(named_number(t, name, vq_tensor_get(v, (size_t)i)));
+	}
+	return VQ_OK;
+}
+
+/* What profiling tools look for: the cell's place in its plate, and features under the names that --h5ad gives them. */
+static vq_status profile(vq_table *t, const vqt_record *rec, const cJSON *header)
+{
+	static const char *const measure[][2] = { { "mean", "Cells_VQ_Raw_Mean" }, { "integrated", "Cells_VQ_Raw_Integrated" }, { "background", "Cells_VQ_Raw_Background" } };
+	const cJSON *raw = get(rec->meta, "raw"), *area = get(rec->meta, "area");
+	char buf[32];
+	const char *label = vq_sample_text(rec->meta, "label", buf);
+	if (label)
+		VQ_TRY(vq_table_named(t, "Metadata_ObjectNumber", label));
+	VQ_TRY(vq_table_named(t, "Metadata_CellID", rec->id));
+	VQ_TRY(vector(t, rec, "latent_mean", "Cells_VQ_LatentMean"));
+	VQ_TRY(vector(t, rec, "latent_std", "Cells_VQ_LatentStd"));
+	if (cJSON_IsNumber(area) && raw)
+		VQ_TRY(named_number(t, "Cells_VQ_Raw_Area", area->valuedouble));
+	for (size_t i = 0; i < VQ_COUNT(measure); i++)
+		VQ_TRY(by_channel(t, rec, header, measure[i][1], get(raw, measure[i][0])));
+	return VQ_OK;
+}
+
 vq_status vq_export_csv_row(vq_table *t, const vqt_record *rec, const cJSON *header)
 {
 	const cJSON *m = rec->meta, *box = get(m, "bbox"), *raw = get(m, "raw"), *field = get(m, "field_stats");
@@ -121,5 +152,6 @@ vq_status vq_export_csv_row(vq_table *t, const vqt_record *rec, const cJSON *hea
 	VQ_TRY(percentiles(t, rec, header, get(field, "percentiles")));
 	VQ_TRY(truth(t, get(m, "truth")));
 	VQ_TRY(metadata(t, get(m, "metadata")));
+	VQ_TRY(profile(t, rec, header));
 	return vq_table_row(t);
 }

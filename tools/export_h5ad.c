@@ -19,9 +19,10 @@ struct vq_export_h5ad {
 	int64_t codes[VQ_CODE_LEVELS_MAX]; /* of histogram, histogram.1, ... */
 	int channels;           /* of the raw measurements; 0 when the first record has none */
 	int d;                  /* features */
-	int to_codes[VQ_CODE_LEVELS_MAX], to_pca; /* matrices */
+	int to_codes[VQ_CODE_LEVELS_MAX], to_tfidf, to_pca; /* matrices */
 	float *x;               /* [d] */
 	float *histogram;       /* [the most of codes] */
+	bool weighted;          /* the first record has tfidf */
 	vq_pca pca;
 };
 
@@ -80,6 +81,7 @@ static vq_status measure_first(vq_export_h5ad *e, const vqt_record *rec)
 	e->latent = vqt_get(rec, "latent_std") ? vector_length(rec, "latent_mean") : 0;
 	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
 		e->codes[l] = vector_length(rec, level_name(buf, "histogram", l));
+	e->weighted = e->codes[0] && vector_length(rec, "tfidf") == e->codes[0];
 	e->channels = cJSON_GetArraySize(get(get(rec->meta, "raw"), "mean"));
 	if (!e->latent && !e->channels)
 		return vq_fail(VQ_EINVAL, "record %s has neither latent features (vq-encode --features writes them) nor raw measurements", rec->id);
@@ -107,6 +109,8 @@ static vq_status declare(vq_export_h5ad *e, const vqt_record *rec, const cJSON *
 			VQ_TRY(vq_h5ad_matrix(e->h, level_name(buf, "obsm/X_codes", l), e->codes[l], true, &e->to_codes[l]));
 		most = VQ_MAX(most, e->codes[l]);
 	}
+	if (e->weighted)
+		VQ_TRY(vq_h5ad_matrix(e->h, "obsm/X_tfidf", e->codes[0], true, &e->to_tfidf));
 	e->x = vq_malloc((size_t)e->d * sizeof *e->x);
 	e->histogram = vq_malloc((size_t)most * sizeof *e->histogram);
 	return e->x && e->histogram ? vq_pca_make(&e->pca, e->d) : VQ_ENOMEM;
@@ -196,6 +200,10 @@ static vq_status put_histograms(vq_export_h5ad *e, const vqt_record *rec)
 		VQ_TRY(take_vector(rec, level_name(buf, "histogram", l), e->codes[l], e->histogram));
 		if (e->codes[l])
 			VQ_TRY(vq_h5ad_put(e->h, e->to_codes[l], e->histogram));
+	}
+	if (e->weighted) {
+		VQ_TRY(take_vector(rec, "tfidf", e->codes[0], e->histogram));
+		VQ_TRY(vq_h5ad_put(e->h, e->to_tfidf, e->histogram));
 	}
 	return VQ_OK;
 }

@@ -126,12 +126,16 @@ static void add_channel(const vqt_record *rec, const vq_norm *n, const vq_tensor
 static vq_status find_channel(const vqt_record *rec, const cJSON *header, const char *name, int channels, int *out)
 {
 	char buf[32];
-	for (int c = 0; c < channels; c++)
-		if (!strcmp(vq_export_channel(rec, header, c, buf), name)) {
-			*out = c;
-			return VQ_OK;
+	int best = 0, least = -1;
+	for (int c = 0; c < channels; c++) {
+		const int d = vq_distance(name, vq_export_channel(rec, header, c, buf));
+		if (least < 0 || d < least) {
+			best = c;
+			least = d;
 		}
-	return vq_fail(VQ_EINVAL, "record %s has no channel %s", rec->id, name);
+	}
+	*out = best;
+	return !least ? VQ_OK : vq_fail(VQ_EINVAL, "record %s has no channel %s; the nearest is %s", rec->id, name, vq_export_channel(rec, header, best, buf));
 }
 
 static vq_status picture(const vqt_record *rec, const cJSON *header, const char *channel, vq_tensor *out)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/normrec.h"
+
 void vq_score_scratch_free(vq_score_scratch *s)
 {
 	vq_score_work_free(&s->work);
@@ -55,24 +57,66 @@ static int64_t take_mask(const vq_tensor *mask, const vq_geom *g, uint8_t *out)
 	return inside;
 }
 
-vq_status vq_score_record(vq_score_scratch *scratch, const vqt_record *image, const vqt_record *reference, double range, vq_record_score *out)
+/* Grey levels a unit of channel c; a constant channel comes back as its level whatever the pixels say. */
+static double grey_of(const vq_norm *n, int c)
 {
-	vq_pair pair;
-	VQ_TRY(vq_pair_make(&pair, image, reference));
-	const int64_t h = pair.at.h, w = pair.at.w;
-	VQ_TRY(scratch_reserve(scratch, (size_t)(h * w)));
-	*out = (vq_record_score){ .channels = (int)pair.image->shape[0], .h = h, .w = w };
+	if (n->method <= VQ_NORM_NONE)
+		return 1;
+	if (n->constant[c])
+		return 0;
+	return n->method == VQ_NORM_ZSCORE ? n->b[c] : (n->b[c] - n->a[c]) / 2;
+}
+
+static vq_status to_grey(vqt_record *r)
+{
+	vq_tensor grey;
+	VQ_TRY(vq_denormalize_record(r, &grey));
+	cJSON_DeleteItemFromObjectCaseSensitive(r->meta, "normalize");
+	return vqt_set(r, "image", &grey);
+}
+
+double vq_score_grey_range(const vqt_record *reference)
+{
+	const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(reference->meta, "dtype");
+	const vq_tensor *image = vqt_get(reference, "image");
+	int t = cJSON_IsString(dtype) ? vq_dtype_parse(dtype->valuestring) : image ? (int)image->dtype : -1;
+	return t == VQ_U8 ? 255 : t == VQ_U16 ? 65535 : 0;
+}
+
+static vq_status score_channels(vq_score_scratch *scratch, const vq_pair *pair, const char *id, double range, vq_record_score *out)
+{
+	const int64_t h = pair->at.h, w = pair->at.w;
 	double *x = scratch->planes, *y = x + h * w;
-	if (pair.mask)
-		out->inside = take_mask(pair.mask, &pair.reference_at, scratch->mask);
 	for (int c = 0; c < out->channels; c++) {
-		take_plane(pair.reference, c, &pair.reference_at, x);
-		take_plane(pair.image, c, &pair.at, y);
-		vq_status s = vq_score_plane(&scratch->work, x, y, pair.mask ? scratch->mask : NULL, h, w, range, &out->channel[0][c], &out->channel[1][c]);
+		take_plane(pair->reference, c, &pair->reference_at, x);
+		take_plane(pair->image, c, &pair->at, y);
+		vq_status s = vq_score_plane(&scratch->work, x, y, pair->mask ? scratch->mask : NULL, h, w, range, grey_of(&pair->norm, c),
+		                             &out->channel[0][c], &out->channel[1][c]);
 		if (s < 0)
-			return vq_context(s, "record %s, channel %d", image->id, c + 1);
+			return vq_context(s, "record %s, channel %d", id, c + 1);
 	}
 	for (int k = 0; k < 2; k++)
 		out->mean[k] = vq_score_mean(out->channel[k], out->channels);
 	return VQ_OK;
+}
+
+vq_status vq_score_record(vq_score_scratch *scratch, vqt_record *image, vqt_record *reference, double range, bool grey, vq_record_score *out)
+{
+	vq_pair pair;
+	vq_norm norm;
+	VQ_TRY(vq_norm_get(image->meta, &norm));
+	if (grey) {
+		VQ_TRY(to_grey(image));
+		vq_status s = to_grey(reference);
+		if (s < 0)
+			return vq_context(s, "the reference");
+	}
+	VQ_TRY(vq_pair_make(&pair, image, reference));
+	VQ_TRY(scratch_reserve(scratch, (size_t)(pair.at.h * pair.at.w)));
+	*out = (vq_record_score){ .channels = (int)pair.image->shape[0], .h = pair.at.h, .w = pair.at.w };
+	for (int c = 0; c < norm.channels && c < out->channels; c++)
+		out->clipped[c] = norm.clipped[c];
+	if (pair.mask)
+		out->inside = take_mask(pair.mask, &pair.reference_at, scratch->mask);
+	return score_channels(scratch, &pair, image->id, range, out);
 }

@@ -9,6 +9,7 @@
 typedef struct {
 	int channels;
 	int64_t h, w, inside;                       /* true size; pixels of mask 1 */
+	double clipped[VQ_CHANNELS_MAX];            /* fraction of the reference's pixels that its normalisation clipped, as recorded */
 	vq_score channel[2][VQ_CHANNELS_MAX], mean[2]; /* mean: over the channels where the metric is not null */
 } vq_record_score;
 
@@ -16,7 +17,11 @@ typedef struct {
 typedef struct { vq_score_work work; double *planes; uint8_t *mask; size_t cap; } vq_score_scratch;
 void vq_score_scratch_free(vq_score_scratch *s);
 
-/* VQ_EINVAL also for pixels that are not finite: the record and the channel (from 1) are named. */
-vq_status vq_score_record(vq_score_scratch *scratch, const vqt_record *image, const vqt_record *reference, double range, vq_record_score *out);
+/* VQ_EINVAL also for pixels that are not finite: the record and the channel (from 1) are named. rmse_grey and mae_grey undo the scale of the
+ * recorded normalisation; what it clipped stands at its limits on both sides. grey: both records are brought back to grey levels first
+ * (and are changed so), so that they need not be normalised alike: beside a raw reference, clipping counts as error. */
+vq_status vq_score_record(vq_score_scratch *scratch, vqt_record *image, vqt_record *reference, double range, bool grey, vq_record_score *out);
+/* The range of the reference's raw pixels: 255, 65535; 0 when the record does not say. */
+double vq_score_grey_range(const vqt_record *reference);
 
 #endif

@@ -256,12 +256,14 @@ static cJSON *levels(const vq_losses *l, const vq_model_info *info)
 	return list;
 }
 
-static cJSON *losses(const vq_losses *l, const vq_model_info *info, bool val)
+static cJSON *losses(const vq_config *c, const vq_losses *l, const vq_model_info *info, bool val)
 {
 	cJSON *o = cJSON_CreateObject();
 	cJSON_AddNumberToObject(o, "loss", l->loss);
 	cJSON_AddNumberToObject(o, "recon", l->recon);
 	cJSON_AddNumberToObject(o, "commit", l->commit);
+	if (c->use_perceptual_loss)
+		cJSON_AddNumberToObject(o, "perceptual", l->perceptual);
 	if (val) {
 		cJSON_AddNumberToObject(o, "psnr", l->psnr);
 		cJSON_AddNumberToObject(o, "ssim", l->ssim);
@@ -287,9 +289,9 @@ static vq_status add_history(train_run *r, const vq_epoch *e)
 	cJSON_AddNumberToObject(o, "step", (double)e->step);
 	cJSON_AddNumberToObject(o, "seconds", e->seconds);
 	cJSON_AddNumberToObject(o, "pixels", (double)e->pixels);
-	cJSON_AddItemToObject(o, "train", losses(&e->train, &r->model.info, false));
+	cJSON_AddItemToObject(o, "train", losses(&r->model.config, &e->train, &r->model.info, false));
 	if (e->val.cells)
-		cJSON_AddItemToObject(o, "val", losses(&e->val, &r->model.info, true));
+		cJSON_AddItemToObject(o, "val", losses(&r->model.config, &e->val, &r->model.info, true));
 	cJSON_AddNumberToObject(o, "lr", e->lr);
 	cJSON_AddNumberToObject(o, "grad_norm", e->grad_norm);
 	cJSON_AddNumberToObject(o, "revived", (double)e->revived);
@@ -361,6 +363,7 @@ void train_run_free(train_run *r)
 		rmdir(r->dir); /* a run that came to nothing */
 	vq_history_close(r->history);
 	train_cells_free(&r->cells);
+	vq_perceptual_free(&r->network);
 	vq_train_state_free(&r->state);
 	vq_model_free(&r->model);
 	free(r->part);

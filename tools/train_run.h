@@ -5,6 +5,7 @@
 #include "formats/history.h"
 #include "lib/train/state.h"
 #include "tools/modelfile.h"
+#include "tools/perceptual.h"
 #include "tools/train_cells.h"
 
 typedef struct {
@@ -14,6 +15,7 @@ typedef struct {
 	uint8_t *part;          /* a cell: vq_part */
 	uint32_t *train, *val;  /* cells by number */
 	uint32_t n_train, n_val, n_test;
+	vq_perceptual network;  /* of the perceptual loss; empty without */
 	vq_history *history;
 	vq_epoch best, last;
 	vq_train_state state;   /* room for what a checkpoint holds */

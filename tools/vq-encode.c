@@ -10,15 +10,17 @@
 #include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
+#include "tools/tfidf.h"
 #include "tools/window.h"
 
-static const char *model_path, *samples_path, *split_path;
+static const char *model_path, *samples_path, *split_path, *tfidf_path;
 static int only;
 static bool features, only_given;
 
 static const vq_option options[] = {
 	{ .name = "model", .letter = 'm', .type = VQ_OPT_FILE, .value = &model_path, .arg = "MODEL", .help = "The model.safetensors that vq-train wrote. Required." },
 	{ .name = "features", .type = VQ_OPT_FLAG, .value = &features, .help = "Also write, for each cell over its own mask, latent_mean and latent_std (a value a latent dimension) and histogram (how often each code occurs; histogram.1, ... of further codebooks)." },
+	{ .name = "tf-idf", .type = VQ_OPT_FILE, .value = &tfidf_path, .arg = "CODES", .help = "Also write tfidf: the histogram weighted by how few cells of CODES, a stream made with --features, have each code. Implies --features." },
 	{ .name = "only", .type = VQ_OPT_CHOICE, .value = &only, .arg = "PART", .choices = "train|val|test", .help = "Encode only these cells: by the split.csv beside the model, else by their Metadata_Split.", .given = &only_given },
 	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "The split.csv that --only follows." },
 	{ .name = "samples", .type = VQ_OPT_FILE, .value = &samples_path, .arg = "FILE", .help = "Also write the samples that were encoded, normalised, as a stream." },
@@ -37,6 +39,7 @@ typedef struct {
 	char *split;            /* the table's path */
 	vq_sample_reader in;
 	bool any;               /* --only found a cell */
+	float *idf;             /* [size] of the first level; NULL without --tf-idf */
 	vqt_writer *out, *samples;
 } encoder;
 
@@ -114,6 +117,14 @@ static vq_status set_histogram(vqt_record *out, int level, const int32_t *v, int
 	return vqt_set(out, name, &t);
 }
 
+static vq_status set_tfidf(vqt_record *out, const int32_t *histogram, const float *idf, int n)
+{
+	vq_tensor t;
+	VQ_TRY(vq_tensor_make(&t, VQ_F32, 1, (int64_t[]){ n }));
+	vq_tfidf(histogram, idf, n, t.data);
+	return vqt_set(out, "tfidf", &t);
+}
+
 /* The feature maps that the decoder needs: skip.0, ... [C,h,w]. */
 static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cell_codes *k)
 {
@@ -148,7 +159,7 @@ static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, 
 	VQ_TRY(set_vector(out, "latent_std", k->std, e->model.info.level[0].dim));
 	for (int l = 0; l < e->model.info.levels; l++)
 		VQ_TRY(set_histogram(out, l, k->histogram[l], e->model.info.level[l].size));
-	return VQ_OK;
+	return e->idf ? set_tfidf(out, k->histogram[0], e->idf, e->model.info.level[0].size) : VQ_OK;
 }
 
 static vq_status encode(encoder *e, int worker, vqt_record *in, vqt_record *out)
@@ -191,6 +202,38 @@ static void open_split(encoder *e)
 		e->split = slash ? vq_format("%.*s/split.csv", (int)(slash - model_path), model_path) : vq_strdup("split.csv");
 	if (!e->split || ((split_path || !access(e->split, F_OK)) && vq_parts_read(&e->parts, e->split) < 0))
 		vq_die(NULL);
+}
+
+/* Read before the cells: a stream cannot be counted and weighted in one pass. */
+static void read_idf(encoder *e, const char *stream)
+{
+	char book[17];
+	if (!tfidf_path)
+		return;
+	if (!strcmp(tfidf_path, "-") && !strcmp(stream, "-"))
+		vq_misuse("the stream and --tf-idf cannot both be standard input");
+	features = true;
+	if (vq_idf_read(&e->idf, tfidf_path, e->model.info.level[0].size, vq_model_codebook(&e->model, 0, book) ? book : NULL) < 0)
+		vq_die(NULL);
+}
+
+static char *list_of(const cJSON *names)
+{
+	const cJSON *c;
+	vq_buf b = {0};
+	cJSON_ArrayForEach(c, names)
+		if (vq_buf_fmt(&b, "%s%s", b.len ? ", " : "", cJSON_IsString(c) ? c->valuestring : "?") < 0)
+			vq_die(NULL);
+	return b.data;
+}
+
+/* Numbers of other channels, or of the same in another order, would come out as codes all the same. */
+static void check_channels(const encoder *e)
+{
+	const cJSON *have = cJSON_GetObjectItemCaseSensitive(vqt_header(e->in.in), "channels");
+	if (cJSON_GetArraySize(have) != cJSON_GetArraySize(e->model.names) || !cJSON_GetArraySize(have) || cJSON_Compare(have, e->model.names, true))
+		return; /* another number is told with the record's id */
+	vq_die("%s: channels %s; the model was trained on %s (vq-crop --channels OUT=IN,... names and orders them)", vqt_name(e->in.in), list_of(have), list_of(e->model.names));
 }
 
 /* The command's arguments for the chain, which names no outputs. */
@@ -238,12 +281,14 @@ int main(int argc, char **argv)
 		vq_misuse("-m MODEL is required");
 	if (vq_model_load(&e.model, model_path) < 0)
 		vq_die(NULL);
+	read_idf(&e, operands.n ? operands.v[0] : "-");
 	if (only_given)
 		open_split(&e);
 	if (vq_sample_reader_open(&e.in, operands.n ? operands.v[0] : NULL) < 0 || codec_open(&e.codec, &e.model, device[vq_cli.device], vq_cli.threads, false) < 0)
 		vq_die(NULL);
 	if (*codec_instead(e.codec))
 		vq_info("computing on the CPU: %s", codec_instead(e.codec));
+	check_channels(&e);
 	open_outputs(&e);
 	vq_window_job job = { vq_cli.threads, next, work, put, &e };
 	if (vq_window_run(&job) < 0)
@@ -262,6 +307,7 @@ int main(int argc, char **argv)
 	codec_close(e.codec);
 	vq_parts_free(e.parts);
 	free(e.split);
+	free(e.idf);
 	vq_model_free(&e.model);
 	return vq_cli_end(0);
 }

@@ -78,6 +78,15 @@ static vq_status commit_target(void)
 	return s;
 }
 
+static vq_status no_tensor(const vqt_record *rec, const char *name)
+{
+	int best = 0;
+	for (int i = 1; i < rec->n; i++)
+		if (vq_distance(name, rec->entry[i].name) < vq_distance(name, rec->entry[best].name))
+			best = i;
+	return vq_fail(VQ_EINVAL, "record %s has no tensor %s%s%s", rec->id, name, rec->n ? "; the nearest is " : "", rec->n ? rec->entry[best].name : "");
+}
+
 /* The tensor that --npy stacks. */
 static vq_status choose(const vqt_record *rec, const vq_tensor **out)
 {
@@ -85,7 +94,7 @@ static vq_status choose(const vqt_record *rec, const vq_tensor **out)
 	if ((*out = vqt_get(rec, name)))
 		return VQ_OK;
 	if (opt.tensor)
-		return vq_fail(VQ_EINVAL, "record %s has no tensor %s", rec->id, name);
+		return no_tensor(rec, name);
 	return vq_fail(VQ_EINVAL, "record %s has %d tensors: --tensor NAME says which, or --npz takes them all", rec->id, rec->n);
 }
 
@@ -102,7 +111,7 @@ static vq_status put_npy(const vqt_record *rec)
 static vq_status put_npz(const vqt_record *rec)
 {
 	if (opt.tensor && !vqt_get(rec, opt.tensor))
-		return vq_fail(VQ_EINVAL, "record %s has no tensor %s", rec->id, opt.tensor);
+		return no_tensor(rec, opt.tensor);
 	for (int i = 0; i < rec->n; i++) {
 		if (opt.tensor && strcmp(opt.tensor, rec->entry[i].name))
 			continue;

@@ -5,34 +5,49 @@
 #include <string.h>
 
 #include "formats/outfile.h"
-#include "formats/table.h"
+#include "formats/split.h"
 #include "tools/cli.h"
-#include "tools/totals.h"
+#include "tools/rate.h"
+#include "tools/scoretable.h"
 
-static struct { const char *reference, *per_record; double range; bool subset, range_given; } opt = { .range = 2 };
+static struct {
+	const char *reference, *per_record, *codes, *group_by;
+	double range, confidence;
+	int64_t resamples;
+	bool subset, grey, range_given, confidence_given;
+} opt = { .range = 2, .confidence = 95 };
 
 static const vq_option options[] = {
 	{ "reference", 0, VQ_OPT_FILE, &opt.reference, "REF",
 	  "The samples to compare with: a file, in any order, or - or a pipe in the stream's order (required)." },
 	{ "range", 0, VQ_OPT_REAL, &opt.range, "R", "Range of the data for PSNR and SSIM: 2 for [-1,1] (default), 65535 for 16-bit grey levels.",
 	  .lo = 1e-100, .hi = 1e100, .given = &opt.range_given },
-	{ "subset", 0, VQ_OPT_FLAG, &opt.subset, NULL, "Allow reference records that the stream lacks." },
+	{ "grey", 0, VQ_OPT_FLAG, &opt.grey, NULL,
+	  "Compare in grey levels: undo the recorded normalisation of either side, so that a raw reference will do; the range is then that of the raw pixels' type." },
+	{ "subset", 0, VQ_OPT_FLAG, &opt.subset, NULL, "Allow reference records (and codes) that the stream lacks." },
 	{ "per-record", 0, VQ_OPT_FILE, &opt.per_record, "FILE.csv",
 	  "Also write a table with a row a record: id, size, every metric, and the record's Metadata_* columns." },
+	{ "codes", 0, VQ_OPT_FILE, &opt.codes, "CODES", "The codes that the stream was decoded from, in its order: adds bits per pixel." },
+	{ "bootstrap", 0, VQ_OPT_INT, &opt.resamples, "N",
+	  "Also give each mean a confidence interval, from N resamples of the groups (1000 is usual).", .lo = 2, .hi = 1e6 },
+	{ "group-by", 0, VQ_OPT_STRING, &opt.group_by, "COLUMNS",
+	  "With --bootstrap: metadata columns whose values make a group, or cell (default: Metadata_Group, else plate and well, else the field)." },
+	{ "confidence", 0, VQ_OPT_REAL, &opt.confidence, "PERCENT", "With --bootstrap: how much the intervals hold (default 95).", .lo = 1, .hi = 99.99, .given = &opt.confidence_given },
 	{ 0 },
 };
 
 static const vq_tool tool = { "vq-metrics",
-	"compare reconstructions with their reference: MSE, PSNR, SSIM, Pearson", "--reference REF [options] [STREAM]",
-	options, VQ_CLI_THREADS | VQ_CLI_OUTPUT, 0, 1 };
+	"compare reconstructions with their reference: MSE, PSNR, SSIM, Pearson, grey levels", "--reference REF [options] [STREAM]",
+	options, VQ_CLI_THREADS | VQ_CLI_SEED | VQ_CLI_OUTPUT, 0, 1 };
 
 /* A few pairs are read, scored side by side, and added in order. */
 typedef struct { vqt_record image, reference; vq_record_score score; vq_status status; char why[1024]; } job;
-enum { JOBS = 256, JOBS_BYTES = 64 << 20 /* with this much at hand no further pair is read before it is done */, PARALLEL_BYTES = 4 << 20 };
+enum { JOBS = 256, JOBS_BYTES = 64 << 20 /* with this much at hand no further pair is read before it is done */, PARALLEL_BYTES = 4 << 20, FEW_GROUPS = 10 };
 
 static struct {
 	vq_pairs *pairs;
 	vq_table *table;
+	vq_rate *rate;
 	vq_totals totals;
 	vq_score_scratch *scratch; /* one a thread */
 	job jobs[JOBS];
@@ -41,58 +56,13 @@ static struct {
 	bool ended;
 } run;
 
-/* --- the table ------------------------------------------------------------------------------------------------------- */
-
-static vq_status open_table(const vq_totals *t)
-{
-	static const char *const lead[] = { "id", "field", "label", "height", "width", "pixels", "foreground_pixels" };
-	enum { LEAD = VQ_COUNT(lead), MOST = LEAD + 2 * VQ_METRICS * (VQ_CHANNELS_MAX + 1) };
-	char *column[MOST];
-	int n = 0;
-	for (int i = 0; i < LEAD; i++)
-		column[n++] = vq_strdup(lead[i]);
-	for (int c = -1; c < t->channels; c++)
-		for (int k = 0; k < 2; k++)
-			for (int m = 0; m < VQ_METRICS; m++)
-				column[n++] = vq_format("%s%s%s%s", vq_totals_prefix[k], vq_metric_name(m), c < 0 ? "" : "_", c < 0 ? "" : t->name[c]);
-	vq_status s = VQ_OK;
-	for (int i = 0; i < n; i++)
-		s = column[i] ? s : VQ_ENOMEM;
-	if (s == VQ_OK)
-		s = vq_table_open(&run.table, opt.per_record, (const char *const *)column, n);
-	for (int i = 0; i < n; i++)
-		free(column[i]);
-	return s;
-}
-
-static vq_status write_row(vq_table *table, const vqt_record *r, const vq_record_score *s)
-{
-	char buf[32];
-	const cJSON *item;
-	VQ_TRY(vq_table_text(table, r->id));
-	VQ_TRY(vq_table_text(table, vq_sample_text(r->meta, "field", buf)));
-	VQ_TRY(vq_table_text(table, vq_sample_text(r->meta, "label", buf)));
-	const int64_t whole[] = { s->h, s->w, s->h * s->w, s->inside };
-	for (size_t i = 0; i < VQ_COUNT(whole); i++) {
-		snprintf(buf, sizeof buf, "%lld", (long long)whole[i]);
-		VQ_TRY(vq_table_text(table, buf));
-	}
-	for (int c = -1; c < s->channels; c++)
-		for (int k = 0; k < 2; k++)
-			for (int m = 0; m < VQ_METRICS; m++)
-				VQ_TRY(vq_table_number(table, c < 0 ? s->mean[k].v[m] : s->channel[k][c].v[m]));
-	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(r->meta, "metadata"))
-		VQ_TRY(vq_table_named(table, item->string, vq_sample_text(r->meta, item->string, buf)));
-	return vq_table_row(table);
-}
-
 /* --- the loop -------------------------------------------------------------------------------------------------------- */
 
 /* Grey levels against a range of 2, say, give numbers that mean nothing. */
 static void check_range(const vqt_record *r)
 {
 	vq_norm n;
-	if (opt.range_given || vq_norm_get(r->meta, &n) < 0 || n.method == VQ_NORM_ROBUST || n.method == VQ_NORM_MINMAX)
+	if (opt.range_given || opt.grey || vq_norm_get(r->meta, &n) < 0 || n.method == VQ_NORM_ROBUST || n.method == VQ_NORM_MINMAX)
 		return;
 	char *how = vq_norm_describe(&n);
 	vq_warn("the pixels are %s, not within [-1,1]: PSNR and SSIM need their --range", how ? how : vq_norm_name(n.method));
@@ -116,9 +86,24 @@ static vq_status read_jobs(void)
 		run.ended = got <= 0;
 		if (run.ended)
 			return got;
+		if (run.rate && (got = vq_rate_take(run.rate, j->image.id)) < 0) {
+			vqt_record_free(&j->image);
+			vqt_record_free(&j->reference);
+			return got;
+		}
 		run.held += record_bytes(&j->image) + record_bytes(&j->reference);
 	}
 	return VQ_OK;
+}
+
+/* The first reference decides the range of grey levels. */
+static vq_status choose_range(const vqt_record *reference)
+{
+	if (!opt.grey || opt.range_given)
+		return VQ_OK;
+	opt.range = vq_score_grey_range(reference);
+	opt.range_given = true;
+	return opt.range > 0 ? VQ_OK : vq_fail(VQ_EINVAL, "record %s: its raw pixels are not known to be of 8 or 16 bit: --grey needs their --range", reference->id);
 }
 
 static void score_jobs(void)
@@ -127,7 +112,7 @@ static void score_jobs(void)
 #pragma omp parallel for schedule(dynamic) num_threads(vq_cli.threads) if (run.held >= PARALLEL_BYTES)
 	for (int i = 0; i < run.njobs; i++) {
 		job *j = &run.jobs[i];
-		j->status = vq_score_record(&run.scratch[omp_get_thread_num()], &j->image, &j->reference, opt.range, &j->score);
+		j->status = vq_score_record(&run.scratch[omp_get_thread_num()], &j->image, &j->reference, opt.range, opt.grey, &j->score);
 		if (j->status < 0) /* messages belong to a thread */
 			snprintf(j->why, sizeof j->why, "%s", vq_message());
 	}
@@ -140,11 +125,19 @@ static vq_status add_job(const job *j)
 	if (!run.totals.n) {
 		check_range(&j->image);
 		VQ_TRY(vq_totals_name(&run.totals, vq_pairs_header(run.pairs, VQ_PAIR_STREAM), j->score.channels));
+		if (opt.resamples)
+			VQ_TRY(vq_totals_boot(&run.totals));
 		if (opt.per_record)
-			VQ_TRY(open_table(&run.totals));
+			VQ_TRY(vq_score_table_open(&run.table, opt.per_record, &run.totals));
 	}
-	VQ_TRY(vq_totals_add(&run.totals, j->image.id, &j->score));
-	return run.table ? write_row(run.table, &j->image, &j->score) : VQ_OK;
+	char *group = NULL;
+	vq_status s = opt.resamples ? vq_part_group(j->image.meta, j->image.id, opt.group_by, &group) : VQ_OK;
+	if (s < 0)
+		vq_context(s, "%s", vq_pairs_name(run.pairs, VQ_PAIR_STREAM));
+	else
+		s = vq_totals_add(&run.totals, j->image.id, group, &j->score);
+	free(group);
+	return s == VQ_OK && run.table ? vq_score_table_row(run.table, &j->image, &j->score) : s;
 }
 
 static vq_status score_all(void)
@@ -152,6 +145,8 @@ static vq_status score_all(void)
 	vq_status s = VQ_OK;
 	while (s == VQ_OK && !run.ended) {
 		s = read_jobs();
+		if (s == VQ_OK && run.njobs)
+			s = choose_range(&run.jobs[0].reference);
 		if (s == VQ_OK)
 			score_jobs();
 		for (int i = 0; s == VQ_OK && i < run.njobs; i++)
@@ -169,21 +164,67 @@ static void show_warnings(void)
 	for (vq_pair_side side = VQ_PAIR_STREAM; side <= VQ_PAIR_REFERENCE; side++)
 		if (vq_pairs_warning(run.pairs, side))
 			vq_warn("%s", vq_pairs_warning(run.pairs, side));
+	if (run.rate && vq_rate_warning(run.rate))
+		vq_warn("%s", vq_rate_warning(run.rate));
 }
 
-static vq_status report(void)
+/* What comes before the totals. */
+static vq_status report_head(cJSON *json)
 {
-	vq_status s = VQ_ENOMEM;
-	char *text = NULL;
-	cJSON *json = cJSON_CreateObject();
-	if (json && vq_json_set(json, "range", cJSON_CreateNumber(opt.range)) == VQ_OK && (s = vq_totals_json(&run.totals, json)) == VQ_OK) {
-		text = cJSON_Print(json);
-		char *line = text ? vq_format("%s\n", text) : NULL;
-		s = line ? vq_out_write(vq_cli.output, line, strlen(line)) : VQ_ENOMEM;
-		free(line);
+	VQ_TRY(vq_json_set(json, "range", cJSON_CreateNumber(opt.range)));
+	if (opt.grey)
+		VQ_TRY(vq_json_set(json, "grey", cJSON_CreateTrue()));
+	if (run.rate) {
+		double bits, raw;
+		VQ_TRY(vq_rate_end(run.rate, &bits, &raw));
+		VQ_TRY(vq_json_set(json, "bits_per_pixel", cJSON_CreateNumber(bits)));
+		VQ_TRY(vq_json_set(json, "bits_per_pixel_raw", cJSON_CreateNumber(raw)));
 	}
+	if (!opt.resamples)
+		return VQ_OK;
+	const double groups = (double)vq_boot_groups(run.totals.boot);
+	cJSON *o = cJSON_CreateObject();
+	VQ_TRY(vq_json_set(json, "bootstrap", o));
+	VQ_TRY(vq_json_set(o, "groups", cJSON_CreateNumber(groups)));
+	VQ_TRY(vq_json_set(o, "group_by", opt.group_by ? cJSON_CreateString(opt.group_by) : cJSON_CreateNull()));
+	VQ_TRY(vq_json_set(o, "resamples", cJSON_CreateNumber((double)opt.resamples)));
+	VQ_TRY(vq_json_set(o, "confidence", cJSON_CreateNumber(opt.confidence)));
+	VQ_TRY(vq_json_set(o, "seed", cJSON_CreateNumber((double)vq_cli.seed)));
+	if (groups < FEW_GROUPS)
+		vq_warn(groups < 2 ? "all records are of one group: no confidence intervals" : "%.0f groups are few: the confidence intervals are too narrow", groups);
+	return vq_totals_intervals(&run.totals, (int)opt.resamples, opt.confidence / 100, vq_cli.seed, vq_cli.threads);
+}
+
+/* *out: caller frees. */
+static vq_status report_text(char **out)
+{
+	cJSON *json = cJSON_CreateObject();
+	vq_status s = json ? report_head(json) : VQ_ENOMEM;
+	if (s == VQ_OK)
+		s = vq_totals_json(&run.totals, json);
+	char *text = s == VQ_OK ? cJSON_Print(json) : NULL;
+	*out = text ? vq_format("%s\n", text) : NULL;
+	if (s == VQ_OK && !*out)
+		s = vq_fail(VQ_ENOMEM, "out of memory for JSON");
 	cJSON_free(text);
 	cJSON_Delete(json);
+	return s;
+}
+
+/* The report is written when the table stands; what can fail comes before either. */
+static vq_status finish(void)
+{
+	char *text = NULL;
+	vq_status s = report_text(&text);
+	vq_table *table = run.table;
+	run.table = NULL;
+	if (s == VQ_OK && table)
+		s = vq_table_commit(table);
+	else
+		vq_table_abort(table);
+	if (s == VQ_OK)
+		s = vq_out_write(vq_cli.output, text, strlen(text));
+	free(text);
 	return s;
 }
 
@@ -198,20 +239,22 @@ int main(int argc, char **argv)
 		vq_misuse("the stream and its reference cannot both be standard input");
 	if (opt.per_record && !strcmp(opt.per_record, "-") && (!vq_cli.output || !strcmp(vq_cli.output, "-")))
 		vq_misuse("--per-record - and the JSON cannot both go to standard output (-o FILE)");
+	if (opt.codes && !strcmp(opt.codes, "-") && (!strcmp(opt.reference, "-") || !strcmp(stream, "-")))
+		vq_misuse("the codes and another stream cannot both be standard input");
+	if ((opt.group_by || opt.confidence_given) && !opt.resamples)
+		vq_misuse("--%s goes with --bootstrap", opt.group_by ? "group-by" : "confidence");
 	run.scratch = vq_calloc((size_t)vq_cli.threads, sizeof *run.scratch);
-	if (!run.scratch || vq_pairs_open(&run.pairs, stream, opt.reference, opt.subset) < 0)
+	if (!run.scratch || vq_pairs_open(&run.pairs, stream, opt.reference, opt.subset) < 0 ||
+	    (opt.codes && vq_rate_open(&run.rate, opt.codes, opt.subset) < 0))
 		vq_die(NULL);
 	vq_status s = score_all();
 	if (s == VQ_OK) {
 		show_warnings();
-		vq_table *table = run.table;
-		run.table = NULL;
-		s = table ? vq_table_commit(table) : VQ_OK;
+		s = finish();
 	}
-	if (s == VQ_OK)
-		s = report();
 	vq_table_abort(run.table);
 	vq_pairs_close(run.pairs);
+	vq_rate_close(run.rate);
 	vq_totals_free(&run.totals);
 	for (int i = 0; i < vq_cli.threads; i++)
 		vq_score_scratch_free(&run.scratch[i]);

@@ -315,7 +315,7 @@ static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, doub
 	vq_trainer *t;
 	const vq_norm *n = &r->model.norm;
 	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,
-		.n_train = r->n_train, .n_val = r->n_val, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX), .started = started,
+		.n_train = r->n_train, .n_val = r->n_val, .perceptual = r->model.config.use_perceptual_loss ? &r->network : NULL, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX), .started = started,
 		.calls = { &job, cell_size, cell_get, epoch, step, save } };
 	VQ_TRY(vq_trainer_make(&t, &o));
 	vq_status s = start(r, t, b, from);
@@ -358,6 +358,8 @@ int main(int argc, char **argv)
 	for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; )
 		dir[--n] = 0;
 	vq_status s = resume ? resume_config(&from, dir, &r.model.config) : VQ_OK;
+	if (s == VQ_OK)
+		s = vq_perceptual_load(&r.network, &r.model.config);
 	if (s == VQ_OK)
 		s = find_stream(&r.model.config, operands.n ? operands.v[0] : NULL, &made, &stream);
 	if (s == VQ_OK)

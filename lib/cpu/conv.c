@@ -123,6 +123,54 @@ done:
 	return st;
 }
 
+void cpu_frozen_drop(vq_store *s)
+{
+	while (s->views) {
+		cpu_frozen *v = s->views;
+		s->views = v->next;
+		free(v->bytes);
+		free(v);
+	}
+}
+
+static vq_status reorder(vq_plan *p, dnnl_primitive_t prim, dnnl_memory_t from, dnnl_memory_t to)
+{
+	dnnl_exec_arg_t args[2] = { { DNNL_ARG_FROM, from }, { DNNL_ARG_TO, to } };
+	return cpu_dnnl(dnnl_primitive_execute(prim, p->b->stream, 2, args), "reorder");
+}
+
+/* Puts a frozen weight into the layout now; c's memories and primitive go with the node, the bytes stay with the store. */
+static vq_status frozen_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *want)
+{
+	int param = cpu_v(p, r->w)->param;
+	for (cpu_frozen *v = p->s->views; v; v = v->next)
+		if (v->param == param && dnnl_memory_desc_equal(&v->layout, want))
+			return memory(p, &c->w.mem, want, v->bytes);
+	cpu_frozen *v = vq_calloc(1, sizeof *v);
+	if (!v || !(v->bytes = vq_aligned(dnnl_memory_desc_get_size(want)))) {
+		free(v);
+		return VQ_ENOMEM;
+	}
+	memset(v->bytes, 0, dnnl_memory_desc_get_size(want));
+	v->param = param;
+	v->layout = *want;
+	v->next = p->s->views;
+	vq_status s = memory(p, &c->w.mem, want, v->bytes);
+	if (s == VQ_OK)
+		s = memory(p, &c->w.plain, plain, cpu_at(p, r->w));
+	if (s == VQ_OK)
+		s = make_reorder(p, &c->w.reorder, plain, want, false);
+	if (s == VQ_OK)
+		s = reorder(p, c->w.reorder, c->w.plain, c->w.mem);
+	if (s == VQ_OK) {
+		p->s->views = v;
+	} else {
+		free(v->bytes);
+		free(v);
+	}
+	return s;
+}
+
 /* A weight (or its gradient) in the primitive's layout, with the way from or to the flat buffer. */
 static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, const dnnl_memory_desc_t *want)
 {
@@ -130,6 +178,8 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 	dnnl_memory_desc_t plain;
 	dnnl_dims_t dims = { dst->c, src->c, want->dims[2], want->dims[3] };
 	dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw);
+	if (cpu_v(p, r->w)->where == VQ_AT_FROZEN)
+		return frozen_weight(p, r, c, &plain, want);
 	if (!(c->w.bytes = vq_aligned(dnnl_memory_desc_get_size(want))))
 		return VQ_ENOMEM;
 	memset(c->w.bytes, 0, dnnl_memory_desc_get_size(want));
@@ -143,7 +193,11 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	VQ_TRY(cpu_wino_prepare(p, &r, c));
+	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* those share their layouts between plans */
+	if (!frozen && cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
+		return cpu_head_prepare(p, &r, c);
+	if (!frozen)
+		VQ_TRY(cpu_wino_prepare(p, &r, c));
 	if (c->wino)
 		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(cpu_v(p, r.src)->c, cpu_v(p, r.dst)->c)));
 	dnnl_primitive_desc_t pd = NULL;
@@ -185,16 +239,10 @@ static void bind(vq_plan *p, const cpu_conv *r, cpu_node *c)
 		dnnl_memory_set_data_handle(c->mem[BIAS], cpu_at(p, r->bias));
 }
 
-static vq_status reorder(vq_plan *p, dnnl_primitive_t prim, dnnl_memory_t from, dnnl_memory_t to)
-{
-	dnnl_exec_arg_t args[2] = { { DNNL_ARG_FROM, from }, { DNNL_ARG_TO, to } };
-	return cpu_dnnl(dnnl_primitive_execute(prim, p->b->stream, 2, args), "reorder");
-}
-
 static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	bind(p, r, c);
-	if (c->w.version != p->s->version) {
+	if (cpu_v(p, r->w)->where != VQ_AT_FROZEN && c->w.version != p->s->version) {
 		VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
 		c->w.version = p->s->version;
 	}
@@ -213,6 +261,10 @@ static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (c->head) {
+		cpu_head_run(p, &r, c);
+		return VQ_OK;
+	}
 	if (c->wino) {
 		if (n->op == VQ_OP_DECONV) {
 			r.bias = n->in[2];
@@ -230,6 +282,10 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
+	if (c->head) {
+		cpu_head_weight_run(p, &r, c, cpu_at(p, n->out[1]));
+		return VQ_OK;
+	}
 	if (c->wino) {
 		bool fused = n->op == VQ_OP_CONV_WEIGHT && n->k == 3; /* a transposed one's bias is on its other side */
 		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);

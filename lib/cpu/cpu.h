@@ -25,6 +25,9 @@ struct vq_store {
 	float *buf[VQ_BUFS];    /* M, V, GRAD, MEAN only for training */
 	uint64_t version;       /* of the parameters; views are refreshed when theirs is older */
 	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
+	const vq_params *frozen; /* the caller's */
+	const float *frozen_values;
+	struct cpu_frozen *views; /* of frozen weights, for all plans */
 	char *arena;            /* shared by the plans */
 	size_t arena_bytes;
 };
@@ -65,6 +68,14 @@ typedef struct {
 	bool direct;            /* the primitive reads the flat buffer itself */
 } cpu_view;
 
+/* A frozen weight in a layout that a primitive wants: made once, whatever the number of plans. */
+typedef struct cpu_frozen {
+	struct cpu_frozen *next;
+	int param;
+	dnnl_memory_desc_t layout;
+	void *bytes;
+} cpu_frozen;
+
 /* The roles of a node's values in a convolution. */
 typedef struct {
 	enum { CPU_FORWARD, CPU_BY_DATA, CPU_BY_WEIGHT } kind;
@@ -77,6 +88,7 @@ typedef struct {
 
 struct cpu_node {
 	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.bytes has its filters, extra zeros */
+	bool head;              /* lib/cpu/head.c does it */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
 	cpu_view w;
@@ -117,6 +129,12 @@ vq_status cpu_conv_prepare(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_weight_run(vq_plan *, const vq_node *, cpu_node *);
 void cpu_node_drop(cpu_node *);
+void cpu_frozen_drop(vq_store *);
+/* head.c */
+bool cpu_head_takes(const cpu_backend *b, const vq_value *src, const vq_value *dst, const cpu_conv *r);
+vq_status cpu_head_prepare(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_head_run(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_head_weight_run(vq_plan *, const cpu_conv *, cpu_node *, float *db /* or NULL */);
 /* wino.c */
 vq_status cpu_wino_prepare(vq_plan *, const cpu_conv *, cpu_node *); /* sets c->wino where it takes the convolution */
 void cpu_wino_run(vq_plan *, const cpu_conv *, cpu_node *);
@@ -166,6 +184,15 @@ vq_status cpu_residual_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_loss_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_optimize_prepare(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_optimize_run(vq_plan *, const vq_node *, cpu_node *);
+
+/* maxpool.c, features.c: what frozen networks need */
+vq_status cpu_maxpool_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_maxpool_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_maxpool_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_colours_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_colours_bwd_run(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_features_prepare(vq_plan *, const vq_node *, cpu_node *);
+vq_status cpu_features_run(vq_plan *, const vq_node *, cpu_node *);
 
 vq_status vq_cpu_open(vq_backend **b, int threads);
 

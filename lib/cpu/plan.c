@@ -21,6 +21,7 @@ static void store_free(vq_store *s)
 		return;
 	for (int i = 0; i < VQ_BUFS; i++)
 		free(s->buf[i]);
+	cpu_frozen_drop(s);
 	free(s->arena);
 	vq_params_free(&s->params);
 	free(s);
@@ -83,6 +84,14 @@ static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t c
 	return VQ_OK;
 }
 
+static vq_status store_frozen(vq_store *s, const vq_params *table, const float *values)
+{
+	cpu_frozen_drop(s);
+	s->frozen = table;
+	s->frozen_values = values;
+	return VQ_OK;
+}
+
 static vq_status store_average(vq_store *s, float decay)
 {
 	float *m = s->buf[VQ_BUF_MEAN], *p = s->buf[VQ_BUF_PARAM];
@@ -98,6 +107,8 @@ void *cpu_at(const vq_plan *p, int value)
 	if (value < 0)
 		return NULL;
 	const vq_value *v = cpu_v(p, value);
+	if (v->where == VQ_AT_FROZEN)
+		return (float *)p->s->frozen_values + p->s->frozen->p[v->param].offset; /* nobody writes there */
 	if (v->where != VQ_AT_PARAM && v->where != VQ_AT_GRAD)
 		return p->s->arena + v->offset;
 	const vq_param *q = &p->s->params.p[v->param];
@@ -156,6 +167,10 @@ static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_pla
 	p->b = (cpu_backend *)b;
 	p->s = s;
 	omp_set_num_threads(b->threads); /* primitives are made for the threads they will run with */
+	if (g->frozen && g->frozen != s->frozen) {
+		st = vq_fail(VQ_EINVAL, "the store has no weights for the frozen network");
+		goto fail;
+	}
 	VQ_TRY_GOTO(st, vq_graph_copy(&p->g, g), fail);
 	VQ_TRY_GOTO(st, plan_tables(p), fail);
 	for (int i = 0; i < g->nn; i++) {
@@ -443,7 +458,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	c->amx = isa >= dnnl_cpu_isa_avx512_core_amx;
 	c->conv = conv;
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
-		.store_read = store_read, .store_write = store_write, .store_average = store_average, .plan_make = plan_make, .plan_free = plan_free,
+		.store_read = store_read, .store_write = store_write, .store_average = store_average, .store_frozen = store_frozen, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
 		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .close = close_backend };
 	snprintf(c->b.isa, sizeof c->b.isa, "%s%s", c->k->name, c->b.bf16 ? "_bf16" : "");
@@ -495,5 +510,10 @@ const cpu_op cpu_ops[VQ_OPS] = {
 	[VQ_OP_EMA_UPDATE] = { NULL, cpu_ema_update_run },
 	[VQ_OP_RESIDUAL] = { NULL, cpu_residual_run },
 	[VQ_OP_LOSS] = { NULL, cpu_loss_run },
+	[VQ_OP_COLOURS] = { NULL, cpu_colours_run },
+	[VQ_OP_COLOURS_BWD] = { NULL, cpu_colours_bwd_run },
+	[VQ_OP_MAXPOOL] = { cpu_maxpool_prepare, cpu_maxpool_run },
+	[VQ_OP_MAXPOOL_BWD] = { cpu_maxpool_prepare, cpu_maxpool_bwd_run },
+	[VQ_OP_FEATURES] = { cpu_features_prepare, cpu_features_run },
 	[VQ_OP_OPTIMIZE] = { cpu_optimize_prepare, cpu_optimize_run },
 };

@@ -88,9 +88,11 @@ static double squared_distance(const float *a, const float *b, int64_t n)
 }
 
 vq_status vq_codebook_distances(const float *vectors, int64_t size, int64_t dim, int threads, double *norms, double *nearest,
-                                int64_t *a, int64_t *b)
+                                int64_t *a, int64_t *b, double *mean, double *most)
 {
+	double sum_all = 0, far = 0;
 	*a = *b = -1;
+	*mean = *most = NAN;
 	if (size < 1 || dim < 1)
 		return vq_fail(VQ_EINVAL, "a codebook of %lld vectors of length %lld", (long long)size, (long long)dim);
 	for (int64_t k = 0; k < size; k++) {
@@ -102,16 +104,31 @@ vq_status vq_codebook_distances(const float *vectors, int64_t size, int64_t dim,
 		norms[k] = sqrt(sum);
 	}
 	/* Each row looks at all others, twice the work of half a matrix, so that no two threads share a result. */
+	double *sums = vq_calloc((size_t)size, 2 * sizeof *sums); /* a row's, so that no two threads share one */
+	if (!sums)
+		return VQ_ENOMEM;
 #pragma omp parallel for schedule(static) num_threads(VQ_MAX(threads, 1))
 	for (int64_t k = 0; k < size; k++) {
 		double best = INFINITY;
-		for (int64_t j = 0; j < size; j++)
-			if (j != k)
-				best = fmin(best, squared_distance(vectors + k * dim, vectors + j * dim, dim));
+		for (int64_t j = 0; j < size; j++) {
+			if (j == k)
+				continue;
+			const double d = squared_distance(vectors + k * dim, vectors + j * dim, dim);
+			best = fmin(best, d);
+			sums[2 * k] += sqrt(d);
+			sums[2 * k + 1] = fmax(sums[2 * k + 1], d);
+		}
 		nearest[k] = size > 1 ? sqrt(best) : NAN;
 	}
+	for (int64_t k = 0; k < size; k++) {
+		sum_all += sums[2 * k];
+		far = fmax(far, sums[2 * k + 1]);
+	}
+	free(sums);
 	if (size == 1)
 		return VQ_OK;
+	*mean = sum_all / ((double)size * (double)(size - 1));
+	*most = sqrt(far);
 	*a = 0;
 	for (int64_t k = 1; k < size; k++)
 		if (nearest[k] < nearest[*a])

@@ -32,9 +32,9 @@ vq_status vq_code_counts_add(vq_code_counts *c, const vq_tensor *codes);
 vq_code_figures vq_code_counts_get(const vq_code_counts *c);
 
 /* Vectors [size][dim], row-major f32. norms: [size], Euclidean. nearest: [size], distance to the nearest other vector (NaN
- * when size is 1). *a, *b: the closest pair, a < b, the first of its kind (-1 when size is 1). f64 inside; size^2 dim work, on
- * `threads` threads. VQ_EINVAL when a vector is not finite (it is named). */
+ * when size is 1). *a, *b: the closest pair, a < b, the first of its kind (-1 when size is 1). *mean, *most: over all pairs (NaN when size
+ * is 1). f64 inside; size^2 dim work, on `threads` threads. VQ_EINVAL when a vector is not finite (it is named). */
 vq_status vq_codebook_distances(const float *vectors, int64_t size, int64_t dim, int threads, double *norms, double *nearest,
-                                int64_t *a, int64_t *b);
+                                int64_t *a, int64_t *b, double *mean, double *most);
 
 #endif

@@ -8,7 +8,7 @@ enum { RADIUS = VQ_SSIM_TAPS / 2, MAPS = 5 };
 
 const char *vq_metric_name(vq_metric m)
 {
-	static const char *const name[VQ_METRICS] = { "mse", "psnr", "ssim", "pearson" };
+	static const char *const name[VQ_METRICS] = { "mse", "psnr", "ssim", "pearson", "ms_ssim", "rmse_grey", "mae_grey" };
 	return m < VQ_METRICS ? name[m] : "?";
 }
 
@@ -77,31 +77,34 @@ static void filter_column(double *const row[VQ_SSIM_TAPS], int64_t n, const doub
 		         k[5] * (r0[j] + r10[j]);
 }
 
-/* Turns the five maps of a row into SSIM, in place of the first. */
+/* Turns the first two of the five maps of a row into SSIM, and its factor of contrast and structure. */
 static void ssim_row(double *maps, int64_t ow, double c1, double c2)
 {
-	double *ux = maps;
-	const double *uy = ux + ow, *uxx = uy + ow, *uyy = uxx + ow, *uxy = uyy + ow;
+	double *ux = maps, *uy = ux + ow;
+	const double *uxx = uy + ow, *uyy = uxx + ow, *uxy = uyy + ow;
 #pragma omp simd
 	for (int64_t j = 0; j < ow; j++) {
 		double a = ux[j], b = uy[j];
 		double vx = uxx[j] - a * a, vy = uyy[j] - b * b, vxy = uxy[j] - a * b;
-		ux[j] = (2 * a * b + c1) * (2 * vxy + c2) / ((a * a + b * b + c1) * (vx + vy + c2));
+		double cs = (2 * vxy + c2) / (vx + vy + c2);
+		ux[j] = (2 * a * b + c1) / (a * a + b * b + c1) * cs;
+		uy[j] = cs;
 	}
 }
 
-vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
-                  double *whole, double *inside)
+/* Means of the two maps over n centres (0: none). */
+typedef struct { double ssim, cs; int64_t n; } map_mean;
+
+static size_t maps_room(int64_t w) { return (size_t)(3 * w) + (size_t)(VQ_SSIM_TAPS + 1) * (size_t)(MAPS * (w - 2 * RADIUS)); }
+
+/* The maps' means at one scale, of at least 11 x 11 pixels. room: maps_room(w). */
+static void map_means(double *room, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range, map_mean *whole, map_mean *inside)
 {
-	*whole = *inside = NAN;
-	if (h < VQ_SSIM_TAPS || w < VQ_SSIM_TAPS)
-		return VQ_OK;
 	const int64_t ow = w - 2 * RADIUS, line = MAPS * ow;
-	VQ_TRY(work_reserve(work, (size_t)(3 * w) + (size_t)(VQ_SSIM_TAPS + 1) * (size_t)line));
-	double *products = work->data, *ring = products + 3 * w, *maps = ring + VQ_SSIM_TAPS * line;
-	double k[RADIUS + 1], *row[VQ_SSIM_TAPS], sum = 0, sum_inside = 0;
+	double *products = room, *ring = products + 3 * w, *maps = ring + VQ_SSIM_TAPS * line;
+	double k[RADIUS + 1], *row[VQ_SSIM_TAPS];
 	const double c1 = 0.01 * range * 0.01 * range, c2 = 0.03 * range * 0.03 * range;
-	int64_t n_inside = 0;
+	map_mean all = { .n = ow * (h - 2 * RADIUS) }, in = {0};
 	gaussian(k);
 	for (int64_t i = 0; i < h; i++) {
 		filter_row(x + i * w, y + i * w, w, k, products, ring + i % VQ_SSIM_TAPS * line);
@@ -111,42 +114,123 @@ vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const u
 			row[t] = ring + (i - 2 * RADIUS + t) % VQ_SSIM_TAPS * line;
 		filter_column(row, line, k, maps);
 		ssim_row(maps, ow, c1, c2);
-		double s = 0;
-#pragma omp simd reduction(+ : s)
-		for (int64_t j = 0; j < ow; j++)
+		double s = 0, cs = 0;
+#pragma omp simd reduction(+ : s, cs)
+		for (int64_t j = 0; j < ow; j++) {
 			s += maps[j];
-		sum += s;
+			cs += maps[ow + j];
+		}
+		all.ssim += s;
+		all.cs += cs;
 		const uint8_t *m = mask ? mask + (i - RADIUS) * w + RADIUS : NULL;
 		for (int64_t j = 0; m && j < ow; j++)
 			if (m[j] == 1) {
-				sum_inside += maps[j];
-				n_inside++;
+				in.ssim += maps[j];
+				in.cs += maps[ow + j];
+				in.n++;
 			}
 	}
-	*whole = sum / (double)(ow * (h - 2 * RADIUS));
-	if (n_inside)
-		*inside = sum_inside / (double)n_inside;
+	*whole = (map_mean){ all.ssim / (double)all.n, all.cs / (double)all.n, all.n };
+	*inside = in.n ? (map_mean){ in.ssim / (double)in.n, in.cs / (double)in.n, in.n } : (map_mean){0};
+}
+
+/* Blocks of 2 x 2 become one; to may be from. */
+static void halve(const double *from, int64_t h, int64_t w, double *to)
+{
+	for (int64_t i = 0; i < h / 2; i++)
+		for (int64_t j = 0; j < w / 2; j++) {
+			const double *p = from + 2 * i * w + 2 * j;
+			to[i * (w / 2) + j] = (p[0] + p[1] + p[w] + p[w + 1]) / 4;
+		}
+}
+
+static void halve_mask(const uint8_t *from, int64_t h, int64_t w, uint8_t *to)
+{
+	for (int64_t i = 0; i < h / 2; i++)
+		for (int64_t j = 0; j < w / 2; j++) {
+			const uint8_t *p = from + 2 * i * w + 2 * j;
+			to[i * (w / 2) + j] = (p[0] == 1) + (p[1] == 1) + (p[w] == 1) + (p[w + 1] == 1) >= 2;
+		}
+}
+
+static double combine(const map_mean *scale)
+{
+	static const double weight[VQ_SSIM_SCALES] = { 0.0448, 0.2856, 0.3001, 0.2363, 0.1333 };
+	int n = 0;
+	double sum = 0, product = 1;
+	while (n < VQ_SSIM_SCALES && scale[n].n)
+		sum += weight[n++];
+	for (int i = 0; i < n; i++)
+		product *= pow(fmax(i + 1 < n ? scale[i].cs : scale[i].ssim, 0), weight[i] / sum);
+	return n ? product : NAN;
+}
+
+/* Index 0 whole, 1 inside. multi may be NULL. */
+static vq_status similarity(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                            double single[2], double *multi)
+{
+	map_mean scale[2][VQ_SSIM_SCALES] = {0};
+	const size_t half = (size_t)((h / 2) * (w / 2));
+	single[0] = single[1] = NAN;
+	if (multi)
+		multi[0] = multi[1] = NAN;
+	if (h < VQ_SSIM_TAPS || w < VQ_SSIM_TAPS)
+		return VQ_OK;
+	VQ_TRY(work_reserve(work, maps_room(w) + (multi ? 2 * half + half / sizeof(double) + 1 : 0)));
+	double *hx = work->data + maps_room(w), *hy = hx + half;
+	uint8_t *hmask = (uint8_t *)(hy + half);
+	for (int s = 0; s < (multi ? VQ_SSIM_SCALES : 1) && h >= VQ_SSIM_TAPS && w >= VQ_SSIM_TAPS; s++) {
+		map_means(work->data, x, y, mask, h, w, range, &scale[0][s], &scale[1][s]);
+		if (!multi)
+			break;
+		halve(x, h, w, hx);
+		halve(y, h, w, hy);
+		if (mask)
+			halve_mask(mask, h, w, hmask);
+		x = hx;
+		y = hy;
+		mask = mask ? hmask : NULL;
+		h /= 2;
+		w /= 2;
+	}
+	for (int k = 0; k < 2; k++) {
+		if (scale[k][0].n)
+			single[k] = scale[k][0].ssim;
+		if (multi)
+			multi[k] = combine(scale[k]);
+	}
 	return VQ_OK;
 }
 
+vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                  double *whole, double *inside)
+{
+	double single[2];
+	vq_status s = similarity(work, x, y, mask, h, w, range, single, NULL);
+	*whole = single[0];
+	*inside = single[1];
+	return s;
+}
+
 /* What MSE and Pearson need of a set of pixels. */
-typedef struct { double n, sx, sy, se, lox, hix, loy, hiy; } moments;
+typedef struct { double n, sx, sy, se, sa, lox, hix, loy, hiy; } moments;
 
 static moments moments_all(const double *x, const double *y, int64_t n)
 {
-	double sx = 0, sy = 0, se = 0, lox = x[0], hix = x[0], loy = y[0], hiy = y[0];
-#pragma omp simd reduction(+ : sx, sy, se) reduction(min : lox, loy) reduction(max : hix, hiy)
+	double sx = 0, sy = 0, se = 0, sa = 0, lox = x[0], hix = x[0], loy = y[0], hiy = y[0];
+#pragma omp simd reduction(+ : sx, sy, se, sa) reduction(min : lox, loy) reduction(max : hix, hiy)
 	for (int64_t i = 0; i < n; i++) {
 		double a = x[i], b = y[i], d = b - a;
 		sx += a;
 		sy += b;
 		se += d * d;
+		sa += fabs(d);
 		lox = a < lox ? a : lox;
 		loy = b < loy ? b : loy;
 		hix = a > hix ? a : hix;
 		hiy = b > hiy ? b : hiy;
 	}
-	return (moments){ (double)n, sx, sy, se, lox, hix, loy, hiy };
+	return (moments){ (double)n, sx, sy, se, sa, lox, hix, loy, hiy };
 }
 
 static moments moments_inside(const double *x, const double *y, const uint8_t *mask, int64_t n)
@@ -160,6 +244,7 @@ static moments moments_inside(const double *x, const double *y, const uint8_t *m
 		m.sx += x[i];
 		m.sy += y[i];
 		m.se += d * d;
+		m.sa += fabs(d);
 		m.lox = fmin(m.lox, x[i]);
 		m.hix = fmax(m.hix, x[i]);
 		m.loy = fmin(m.loy, y[i]);
@@ -195,17 +280,20 @@ static double pearson(const double *x, const double *y, const uint8_t *mask, int
 	return isfinite(r) ? fmin(fmax(r, -1), 1) : NAN;
 }
 
-static void fill(vq_score *s, const double *x, const double *y, const uint8_t *mask, int64_t n, const moments *m, double range)
+static void fill(vq_score *s, const double *x, const double *y, const uint8_t *mask, int64_t n, const moments *m, double range, double grey)
 {
 	double mse = m->se / m->n;
 	s->v[VQ_MSE] = mse;
 	s->v[VQ_PSNR] = 10 * log10(range * range / fmax(mse, VQ_MSE_FLOOR));
 	s->v[VQ_PEARSON] = pearson(x, y, mask, n, m);
+	s->v[VQ_RMSE_GREY] = sqrt(mse) * grey;
+	s->v[VQ_MAE_GREY] = m->sa / m->n * grey;
 }
 
 vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
-                         vq_score *whole, vq_score *inside)
+                         double grey, vq_score *whole, vq_score *inside)
 {
+	double single[2], multi[2];
 	for (int m = 0; m < VQ_METRICS; m++)
 		whole->v[m] = inside->v[m] = NAN;
 	if (h < 1 || w < 1)
@@ -217,12 +305,16 @@ vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, 
 	if (!isfinite(all.se))
 		return vq_fail(VQ_EINVAL, !isfinite(all.sx) ? "the reference has a NaN or infinite pixel" : !isfinite(all.sy) ?
 		               "the image has a NaN or infinite pixel" : "the difference of the images overflows");
-	VQ_TRY(vq_ssim(work, x, y, mask, h, w, range, &whole->v[VQ_SSIM], &inside->v[VQ_SSIM]));
-	fill(whole, x, y, NULL, n, &all, range);
+	VQ_TRY(similarity(work, x, y, mask, h, w, range, single, multi));
+	whole->v[VQ_SSIM] = single[0];
+	whole->v[VQ_MS_SSIM] = multi[0];
+	inside->v[VQ_SSIM] = single[1];
+	inside->v[VQ_MS_SSIM] = multi[1];
+	fill(whole, x, y, NULL, n, &all, range, grey);
 	if (mask) {
 		moments in = moments_inside(x, y, mask, n);
 		if (in.n > 0)
-			fill(inside, x, y, mask, n, &in, range);
+			fill(inside, x, y, mask, n, &in, range, grey);
 	}
 	return VQ_OK;
 }

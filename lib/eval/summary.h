@@ -10,7 +10,7 @@
 
 #include "lib/base.h"
 
-enum { VQ_SUMMARY_EXACT = 1 << 17, VQ_SUMMARY_LEVELS = 40 };
+enum { VQ_SUMMARY_EXACT = 1 << 13, VQ_SUMMARY_LEVELS = 40 };
 
 typedef struct {
 	uint64_t n;

@@ -26,14 +26,14 @@ static int like(grads *s, int x, vq_dtype t)
 	return vq_value_new(s->b, VQ_AT_ARENA, t, v.n, v.h, v.w, v.c, v.grid);
 }
 
-/* Inputs from the host take no gradient, nor does what is made of nothing else. */
+/* Inputs from the host and frozen weights take no gradient, nor does what is made of nothing else. */
 static bool wants(grads *s, int x) { return x >= 0 && s->need[x] && s->b->g->v[x].where != VQ_AT_PARAM; }
 
 static void find_needs(grads *s)
 {
 	const vq_graph *g = s->b->g;
 	for (int v = 0; v < s->n; v++)
-		s->need[v] = g->v[v].where == VQ_AT_PARAM ? s->b->params->p[g->v[v].param].trainable : g->v[v].where != VQ_AT_INPUT;
+		s->need[v] = g->v[v].where == VQ_AT_PARAM ? s->b->params->p[g->v[v].param].trainable : g->v[v].where != VQ_AT_INPUT && g->v[v].where != VQ_AT_FROZEN;
 	for (int i = 0; i < g->nn; i++) {
 		bool any = false;
 		for (int j = 0; j < VQ_NODE_IN; j++)
@@ -149,17 +149,18 @@ static void conv_bwd(grads *s, vq_node f, int dy)
 	if (f.act != VQ_FN_NONE)
 		act_bwd(s, f.act, -1, f.out[0], dy, dy, false);
 	clear(s, dy);
-	int dc = as(s, dy, compute), dw = param_grad(s, f.in[1]), db = param_grad(s, f.in[2]), dx = fresh(s, f.in[0]);
-	vq_node *n = node(s, t ? VQ_OP_DECONV_WEIGHT : VQ_OP_CONV_WEIGHT);
-	if (!n)
-		return;
-	n->in[0] = f.in[0];
-	n->in[1] = dc;
-	n->out[0] = dw;
-	n->out[1] = db;
-	n->k = f.k;
-	n->s = f.s;
-	n->p = f.p;
+	bool frozen = s->b->g->v[f.in[1]].where == VQ_AT_FROZEN;
+	int dc = as(s, dy, compute), dw = frozen ? -1 : param_grad(s, f.in[1]), db = frozen ? -1 : param_grad(s, f.in[2]), dx = fresh(s, f.in[0]);
+	vq_node *n = frozen ? NULL : node(s, t ? VQ_OP_DECONV_WEIGHT : VQ_OP_CONV_WEIGHT);
+	if (n) {
+		n->in[0] = f.in[0];
+		n->in[1] = dc;
+		n->out[0] = dw;
+		n->out[1] = db;
+		n->k = f.k;
+		n->s = f.s;
+		n->p = f.p;
+	}
 	if (dx >= 0 && (n = node(s, t ? VQ_OP_DECONV_DATA : VQ_OP_CONV_DATA))) {
 		n->in[0] = dc;
 		n->in[1] = f.in[1];
@@ -265,6 +266,35 @@ static void quantize_bwd(grads *s, vq_node f, int dq)
 	}
 }
 
+static void maxpool_bwd(grads *s, vq_node f, int dy)
+{
+	int dx = fresh(s, f.in[0]);
+	vq_node *n = dx < 0 ? NULL : node(s, VQ_OP_MAXPOOL_BWD);
+	if (n) {
+		n->in[0] = f.in[0];
+		n->in[1] = f.out[0];
+		n->in[2] = dy;
+		n->out[0] = dx;
+		n->k = f.k;
+		n->s = f.s;
+	}
+	merge(s, f.in[0], dx);
+}
+
+static void colours_bwd(grads *s, vq_node f, int dy)
+{
+	int dx = fresh(s, f.in[0]);
+	vq_node *n = dx < 0 ? NULL : node(s, VQ_OP_COLOURS_BWD);
+	if (n) {
+		n->in[0] = dy;
+		n->in[1] = f.in[1];
+		n->out[0] = dx;
+		n->k = f.k;
+		n->s = f.s;
+	}
+	merge(s, f.in[0], dx);
+}
+
 /* Operations whose backward is one node of the same shape: dy -> dx. */
 static void simple_bwd(grads *s, vq_node f, int dy, vq_op op)
 {
@@ -286,7 +316,7 @@ static void one(grads *s, int i)
 	vq_node f = s->b->g->node[i];
 	if (f.phase != VQ_FORWARD)
 		return;
-	if (f.op == VQ_OP_LOSS) {
+	if (f.op == VQ_OP_LOSS || f.op == VQ_OP_FEATURES) { /* these start a gradient */
 		merge(s, f.in[0], as(s, f.out[0], s->b->g->v[f.in[0]].dtype));
 		return;
 	}
@@ -324,6 +354,8 @@ static void one(grads *s, int i)
 	case VQ_OP_UNFLATTEN: simple_bwd(s, f, dy, VQ_OP_FLATTEN); break;
 	case VQ_OP_POOL: simple_bwd(s, f, dy, VQ_OP_POOL_BWD); break;
 	case VQ_OP_RESIZE: simple_bwd(s, f, dy, VQ_OP_RESIZE_BWD); break;
+	case VQ_OP_MAXPOOL: maxpool_bwd(s, f, dy); break;
+	case VQ_OP_COLOURS: colours_bwd(s, f, dy); break;
 	case VQ_OP_DROPOUT: simple_bwd(s, f, dy, VQ_OP_DROPOUT_BWD); break;
 	default: break;
 	}

@@ -278,19 +278,27 @@ vq_status vq_build_finish(vq_builder *b)
 
 static int down(int v, int k, int s, int p) { return v + 2 * p < k ? 0 : (v + 2 * p - k) / s + 1; }
 
+/* The same with a last window that need not be full. */
+static int down_up(int v, int k, int s) { return v <= 0 ? 0 : v <= k ? 1 : (v - k + s - 1) / s + 1; }
+
 /* One axis: an extent of e at position at, valid from v0 to v1 inside the canvas; a coarser position is valid when the block of
  * pixels it stands for holds a valid one. */
 static void axis(const vq_grid *g, int at, int e, int v0, int v1, int32_t *oat, int32_t *oe, int32_t *ov, int32_t *on)
 {
 	int o, n, a, z;
-	if (g->transposed) {
+	if (g->least) {
+		o = at;
+		n = e > 0 ? VQ_MAX(e, g->least) : 0;
+		a = e > 0 ? o + (v0 - at) * n / e : o;
+		z = e > 0 ? o + ((v1 - at) * n + e - 1) / e : o;
+	} else if (g->transposed) {
 		o = at * g->s;
 		n = (e - 1) * g->s + g->k - 2 * g->p;
 		a = v0 * g->s;
 		z = v1 * g->s;
 	} else {
 		o = at / g->s;
-		n = down(e, g->k, g->s, g->p);
+		n = g->up ? down_up(e, g->k, g->s) : down(e, g->k, g->s, g->p);
 		a = v0 / g->s;
 		z = (v1 + g->s - 1) / g->s;
 	}

@@ -5,14 +5,14 @@
 #ifndef VQ_MODEL_H
 #define VQ_MODEL_H
 
-#include "lib/backend.h"
-#include "lib/train/config.h"
+#include "lib/model/perceptual.h"
 
 enum { VQ_CODE_LEVELS_MAX = 8 };
 
 /* Where a step's scalars are, and what its scales mean. */
-enum { VQ_S_RECON, VQ_S_COMMIT /* + level */, VQ_S_NORM = VQ_SCALARS - 1 };
-enum { VQ_SCALE_RECON /* weight / (valid pixels x channels) */, VQ_SCALE_COMMIT /* + level: 1 / (valid positions x width) */ };
+enum { VQ_S_RECON, VQ_S_COMMIT /* + level */, VQ_S_PERCEPTUAL = VQ_SCALARS - 2, VQ_S_NORM };
+enum { VQ_SCALE_RECON /* weight / (valid pixels x channels) */, VQ_SCALE_COMMIT /* + level: 1 / (valid positions x width) */,
+	VQ_SCALE_PERCEPTUAL = VQ_SCALES - 1 /* weight / cells */ };
 
 typedef struct {
 	char name[32];          /* tensor in a code record: "codes", "codes.1", ... */
@@ -40,7 +40,9 @@ typedef struct {
 vq_status vq_model_describe(const vq_config *c, int channels, vq_model_info *info);
 
 typedef enum { VQ_GRAPH_TRAIN, VQ_GRAPH_EVAL /* forward with losses */, VQ_GRAPH_ENCODE, VQ_GRAPH_DECODE } vq_graph_kind;
-typedef struct { int n, h, w, items; bool packed; vq_dtype compute; } vq_canvas;
+/* perceptual: a distance that TRAIN and EVAL add, or NULL; it takes one item a canvas, at its start. It must outlive the graph, and the store
+ * must have its weights (store_frozen). */
+typedef struct { int n, h, w, items; bool packed; vq_dtype compute; const vq_perceptual *perceptual; } vq_canvas;
 
 /* Values of a graph that the host writes or reads; -1 where there is none. */
 typedef struct {

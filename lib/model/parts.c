@@ -189,6 +189,8 @@ void vq_part_loss(vq_family *f, int y, vq_canvas v)
 	if (c->content_weighting)
 		io->weight = vq_value_new(b, VQ_AT_INPUT, VQ_F32, v.n, v.h, v.w, 1, 0);
 	vq_layer_loss(b, y, io->input, io->weight, c->loss == VQ_LOSS_L1 ? 1 : 2, VQ_S_RECON, VQ_SCALE_RECON);
+	if (v.perceptual)
+		vq_perceptual_build(v.perceptual, b, y, io->input, f->info->min ? f->info->min : f->info->multiple, VQ_S_PERCEPTUAL, VQ_SCALE_PERCEPTUAL);
 }
 
 void vq_part_output(vq_family *f, int y, vq_canvas v)

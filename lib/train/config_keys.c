@@ -65,14 +65,17 @@ const vq_config_key vq_config_keys[] = {
 	BOOL(content_weighting, "false", "Weight cell and background pixels apart, each normalised to their own number (needs masks)."),
 	REAL(foreground_weight, "1", 0.1, 10, "Content weighting: weight of the cell's pixels."),
 	REAL(background_weight, "0.1", 0.1, 10, "Content weighting: weight of all other pixels."),
-	BOOL(use_perceptual_loss, "false", "Add a distance between features of a frozen network. Needs perceptual_file."),
+	BOOL(use_perceptual_loss, "false", "Add a distance between features of a frozen network, a cell's mean over its true pixels. Needs perceptual_file. Cells are then not "
+	     "packed, one has a canvas: size_tolerance lets cells of about one size share a batch."),
 	REAL(perceptual_loss_weight, "0.1", 0, 1000000, "Weight of the perceptual loss."),
 	CHOICE(perceptual_net, "vgg16", "vgg16|vgg19|alexnet|squeezenet", "The frozen network."),
-	TEXT(perceptual_file, "", "Its weights: a safetensors file with torchvision's names (features.0.weight, ...)."),
-	TEXT(perceptual_heads, "", "Safetensors file with LPIPS heads for that network; empty weighs all channels alike."),
+	TEXT(perceptual_file, "", "Its weights: a safetensors file with torchvision's names (features.0.weight, ...), at least up to the last of perceptual_taps."),
+	TEXT(perceptual_heads, "", "Safetensors file with LPIPS heads for that network (lin0.model.1.weight, ...), for the LPIPS distance; empty is the mean squared "
+	     "difference of the features as they are."),
 	INTS(perceptual_taps, "", 0, 63, 0, VQ_CONFIG_LIST_MAX,
-	     "Layers compared, as indices into torchvision's features; empty is the network's usual five (seven for squeezenet)."),
-	INT(perceptual_scales, "1", 1, 4, "Compare at full size only (1), at half size too (2), and so on."),
+	     "Layers compared, as rising indices into torchvision's features, where a convolution's own output is before its ReLU; empty is the "
+	     "last ReLU of each block (of squeezenet LPIPS's seven)."),
+	INT(perceptual_scales, "1", 1, 4, "Compare at full size only (1), at half size too (2), and so on; the mean of these counts."),
 
 	GROUP("Data"),
 	TEXT(data_directory, "", "Sample stream read when vq-train is given none: a .vqt file, or a directory that holds cells.vqt."),

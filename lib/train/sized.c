@@ -46,7 +46,7 @@ vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 			s = k;
 	}
 	drop(t, s);
-	vq_canvas canvas = { sheet->canvases, sheet->h, sheet->w, sheet->canvases, true, t->compute };
+	vq_canvas canvas = { sheet->canvases, sheet->h, sheet->w, sheet->canvases, true, t->compute, t->o.perceptual };
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, training ? VQ_GRAPH_TRAIN : VQ_GRAPH_EVAL, canvas, &s->p.g, &s->p.io));
 	if (training)
 		trainer_measure(t, &s->p.g);

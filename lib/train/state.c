@@ -19,7 +19,7 @@ static const vq_buf_kind kind[VQ_STATE_BUFS] = { VQ_BUF_STATE, VQ_BUF_PARAM, VQ_
 const vq_scalar vq_scalars[] = {
 	INT(step), INT(epoch), INT(pixels), REAL(seconds), REAL(epoch_seconds), REAL(closing), REAL(best), INT(stale), BOOL(inside), BOOL(stopped),
 	BOOL(started_codebook), REAL(plateau.factor), REAL(plateau.best), INT32(plateau.bad), RNG(draw), RNG(health), INT32(at),
-	REAL(sum.recon), LEVELS(sum.commit), LEVELS(sum.positions), INT(sum.pixels), INT(sum.cells), REAL(sum.norm), REAL(sum.lr), INT(sum.steps),
+	REAL(sum.recon), LEVELS(sum.commit), REAL(sum.perceptual), LEVELS(sum.positions), INT(sum.pixels), INT(sum.cells), REAL(sum.norm), REAL(sum.lr), INT(sum.steps),
 	INT(sum.revived),
 	{ 0 },
 };

@@ -9,7 +9,7 @@
 
 /* Of an epoch so far. */
 typedef struct {
-	double recon, commit[VQ_CODE_LEVELS_MAX], positions[VQ_CODE_LEVELS_MAX];
+	double recon, perceptual, commit[VQ_CODE_LEVELS_MAX], positions[VQ_CODE_LEVELS_MAX];
 	uint64_t pixels, cells;
 	double norm, lr;        /* sum of the gradient's norms; the last step's rate */
 	int64_t steps, revived;

@@ -98,8 +98,6 @@ vq_status vq_trainer_check(const vq_config *c)
 {
 	vq_model_info info;
 	VQ_TRY(vq_model_describe(c, 1, &info));
-	if (c->use_perceptual_loss)
-		return vq_fail(VQ_EUNSUP, "the perceptual loss is not in this version: use_perceptual_loss must be false");
 	return VQ_OK;
 }
 
@@ -117,9 +115,17 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16) ? VQ_BF16 : VQ_F32;
 	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
 	VQ_TRY_GOTO(s, vq_trainer_check(t->c), fail);
+	if (t->c->use_perceptual_loss != (o->perceptual != NULL)) {
+		s = vq_fail(VQ_EINVAL, "use_perceptual_loss is %s a network", o->perceptual ? "off, with" : "on, without");
+		goto fail;
+	}
+	if (o->perceptual)
+		t->info.packable = false; /* a network's windows reach further than the gaps between cells */
 	VQ_TRY_GOTO(s, vq_model_params(t->c, o->channels, &t->params), fail);
 	VQ_TRY_GOTO(s, choose_sheet(t, o), fail);
 	VQ_TRY_GOTO(s, t->b->store_make(t->b, &t->params, true, &t->store), fail);
+	if (o->perceptual)
+		VQ_TRY_GOTO(s, t->b->store_frozen(t->store, &o->perceptual->table, o->perceptual->values), fail);
 	if (t->info.packable) {
 		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
 		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
@@ -221,6 +227,7 @@ static void add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_tr
 	l->recon += s->scalar[VQ_S_RECON];
 	for (int i = 0; i < t->info.levels; i++)
 		l->commit[i] += s->scalar[VQ_S_COMMIT + i];
+	l->perceptual += s->scalar[VQ_S_PERCEPTUAL];
 	l->pixels += b->pixels;
 	l->cells += (uint64_t)b->items;
 	count_positions(t, b, l->positions);
@@ -307,6 +314,8 @@ static void means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 	}
 	/* a codebook trained by gradient adds its own distance to z */
 	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
+	l->perceptual = s->cells ? s->perceptual / (double)s->cells : 0;
+	l->loss += t->c->use_perceptual_loss ? t->c->perceptual_loss_weight * l->perceptual : 0;
 	l->cells = s->cells;
 	l->pixels = s->pixels;
 }
@@ -355,7 +364,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	size_t size = t->code_at[t->info.levels];
 	uint64_t *counts = vq_calloc(2 * size, sizeof *counts);
 	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
-	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .loss = NAN, .front = NAN };
+	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .perceptual = NAN, .loss = NAN, .front = NAN };
 	if (st < 0) {
 		free(counts);
 		return st;
@@ -483,14 +492,16 @@ static vq_status one_step(vq_trainer *t)
 {
 	vq_train_sums *e = &t->now.sum;
 	const vq_config *c = t->c;
-	double pixels = 0, positions[VQ_CODE_LEVELS_MAX] = {0};
+	double pixels = 0, cells = 0, positions[VQ_CODE_LEVELS_MAX] = {0};
 	int parts = 0;
 	vq_step step = {0};
 	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
 		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
 		pixels += (double)t->batches[parts].pixels;
+		cells += t->batches[parts].items;
 		count_positions(t, &t->batches[parts], positions);
 	}
+	step.scale[VQ_SCALE_PERCEPTUAL] = (float)(c->perceptual_loss_weight / cells);
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
 	char what[64];
 	for (int i = 0; i < parts; i++) {

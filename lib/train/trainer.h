@@ -20,7 +20,8 @@ typedef struct {
 typedef struct { double commit, usage, perplexity, positions /* codes that were made */; } vq_level_losses;
 
 typedef struct {
-	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of the two */
+	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of all terms */
+	double perceptual;          /* mean over cells; 0 without that loss */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
 	double usage, perplexity;   /* of all codes of all levels: the used of all vectors; exp of the mean entropy of a code */
 	double front;               /* usage by positions that hold some of the cell's own mask alone; NaN without masks */
@@ -67,6 +68,7 @@ typedef struct {
 	vq_backend *backend;
 	const uint32_t *train, *val; /* cells, by number */
 	uint32_t n_train, n_val;
+	const vq_perceptual *perceptual; /* with use_perceptual_loss; it must outlive the trainer */
 	bool clip;              /* validation scores pixels clipped to [-1, 1], as vq-decode will write them */
 	double started;         /* vq_seconds() of when the run began: max_seconds counts from here */
 	vq_train_calls calls;

@@ -83,7 +83,7 @@ def check_features(tmp, cells, rows, channels):
     sh(f'vq-normalize {cells} | vq-train {train} -o {tmp}/run')
     m = f'{tmp}/run/model.safetensors'
     header, codes = vqt.run(f'vq-encode -m {m} --features {cells}')
-    sh(f'vq-encode -m {m} --features {cells} | vq-export --h5ad -m {m} -o {tmp}/f.h5ad')
+    sh(f'vq-encode -m {m} --features {cells} > {tmp}/f.vqt; vq-export --h5ad -m {m} -o {tmp}/f.h5ad {tmp}/f.vqt; vq-export --csv -o {tmp}/f.csv.gz {tmp}/f.vqt')
     a = anndata.read_h5ad(f'{tmp}/f.h5ad')
     assert a.shape == (len(codes), 2 * 16 + 1 + 3 * len(channels))
     assert list(a.var_names[:17]) == [f'Cells_VQ_LatentMean_{i}' for i in range(16)] + ['Cells_VQ_LatentStd_0']
@@ -105,10 +105,24 @@ def check_pycytominer(path, a):
     features = [c for c in df.columns if c.startswith('Cells_')]
     assert features == list(a.var_names)
     wells = pycytominer.aggregate(df, strata=['Metadata_Plate', 'Metadata_Well'], features='infer')
-    assert len(wells) == len(a.obs.groupby(['Metadata_Plate', 'Metadata_Well'], observed=True)) and set(features) <= set(wells.columns)
+    want = a.to_df().groupby([a.obs['Metadata_Plate'].astype(str), a.obs['Metadata_Well'].astype(str)], observed=True).median()
+    got = wells.set_index([wells['Metadata_Plate'].astype(str), wells['Metadata_Well'].astype(str)])[features].sort_index()
+    assert list(got.index) == list(want.index) and np.allclose(got, want[features], rtol=1e-5, equal_nan=True)
     normal = pycytominer.normalize(df, features='infer', meta_features='infer', method='standardize')
     std = normal[features].std(ddof=0).to_numpy()
     assert len(normal) == len(a) and (np.isclose(std, 1, atol=1e-3) | (a.X.std(0) < 1e-6)).all()
+    return f'{len(wells)} wells, {len(features)} features'
+
+
+def check_profile_table(path, a):
+    """The same features out of --csv, compressed."""
+    import pycytominer
+    from pycytominer.cyto_utils import infer_cp_features, load_profiles
+    df = load_profiles(path)
+    features = infer_cp_features(df)
+    assert set(features) == set(a.var_names) and {'Metadata_Plate', 'Metadata_Well', 'Metadata_ObjectNumber', 'Metadata_CellID'} <= set(df.columns)
+    assert list(df['Metadata_CellID']) == list(a.obs['Metadata_CellID']) and np.allclose(df[list(a.var_names)], a.X, rtol=1e-5, equal_nan=True)
+    wells = pycytominer.aggregate(df, strata=['Metadata_Plate', 'Metadata_Well'], features='infer')
     return f'{len(wells)} wells, {len(features)} features'
 
 
@@ -133,5 +147,6 @@ with tempfile.TemporaryDirectory() as tmp:
     print('ok - anndata reads rows of it from the disk')
     try:
         print(f'ok - pycytominer aggregates and normalises it: {check_pycytominer(f"{tmp}/f.h5ad", f)}')
+        print(f'ok - pycytominer aggregates --csv: {check_profile_table(f"{tmp}/f.csv.gz", f)}')
     except ImportError:
         print('ok - pycytominer # skip it is not installed')

@@ -1,4 +1,4 @@
-"""vq-metrics against numpy and scikit-image (f64), to 1e-6: cells written as float TIFFs, read by vq-crop --whole, compared by vq-metrics.
+"""vq-metrics against numpy, scipy and scikit-image (f64), to 1e-6: cells written as float TIFFs, read by vq-crop --whole, compared by vq-metrics.
 
 Random images of awkward sizes (also under 11 pixels, with a constant channel, without a mask pixel) and, where ../shared/data is there,
 real cells with noise, blur and quantisation. Records of either side are padded differently, and the stream is in another order."""
@@ -15,9 +15,37 @@ import tifffile
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-METRICS = ('mse', 'psnr', 'ssim', 'pearson')
+METRICS = ('mse', 'psnr', 'ssim', 'pearson', 'ms_ssim', 'rmse_grey', 'mae_grey')
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 LIMIT = 1e-6
+
+
+def maps(x, y, data_range):
+    """SSIM and its factor of contrast and structure at the valid centres."""
+    def g(a):
+        return ndimage.gaussian_filter(a, 1.5, truncate=3.5)[5:-5, 5:-5]
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    ux, uy = g(x), g(y)
+    cs = (2 * (g(x * y) - ux * uy) + c2) / (g(x * x) - ux * ux + g(y * y) - uy * uy + c2)
+    return (2 * ux * uy + c1) / (ux * ux + uy * uy + c1) * cs, cs
+
+
+def halve(a):
+    a = a[:a.shape[0] // 2 * 2, :a.shape[1] // 2 * 2]
+    return a.reshape(a.shape[0] // 2, 2, -1, 2).mean((1, 3))
+
+
+def ms_ssim(x, y, inside, data_range):
+    """Wang et al. 2003 over as many of five scales as leave a valid centre inside."""
+    means = []
+    while len(means) < 5 and min(x.shape) >= 11 and inside[5:-5, 5:-5].any():
+        means.append([m[inside[5:-5, 5:-5]].mean() for m in maps(x, y, data_range)])
+        x, y, inside = halve(x), halve(y), halve(inside.astype('f8')) >= 0.5
+    if not means:
+        return None
+    weights = np.array(WEIGHTS[:len(means)]) / sum(WEIGHTS[:len(means)])
+    return float(np.prod(np.maximum([cs for _, cs in means[:-1]] + [means[-1][0]], 0) ** weights))
 
 
 def score(x, y, mask, data_range):
@@ -35,9 +63,11 @@ def score(x, y, mask, data_range):
         mse = ((a - b) ** 2).mean()
         psnr = peak_signal_noise_ratio(a, b, data_range=data_range) if mse >= 1e-10 else 10 * math.log10(data_range ** 2 / 1e-10)
         flat = np.ptp(a) == 0 or np.ptp(b) == 0
-        return {'mse': mse, 'psnr': psnr, 'pearson': None if flat else np.corrcoef(a.ravel(), b.ravel())[0, 1]}
+        return {'mse': mse, 'psnr': psnr, 'pearson': None if flat else np.corrcoef(a.ravel(), b.ravel())[0, 1],
+                'rmse_grey': mse ** 0.5, 'mae_grey': abs(a - b).mean()}
     whole, inside = rest(x, y), rest(x[mask == 1], y[mask == 1])
     whole['ssim'], inside['ssim'] = ssim, ssim_in
+    whole['ms_ssim'], inside['ms_ssim'] = ms_ssim(x, y, mask >= 0, data_range), ms_ssim(x, y, mask == 1, data_range)
     return whole, inside
 
 
@@ -47,7 +77,7 @@ def mean(values):
 
 
 def random_cells(rng):
-    sizes = [(11, 11), (10, 40), (40, 10), (12, 31), (64, 21), (5, 5), (1, 1), (33, 90), (50, 50), (17, 17)]
+    sizes = [(11, 11), (10, 40), (40, 10), (12, 31), (64, 21), (5, 5), (1, 1), (33, 90), (50, 50), (17, 17), (22, 45), (180, 177), (95, 300)]
     for i, (h, w) in enumerate(sizes):
         x = rng.uniform(-1, 1, (3, h, w)).astype('f4')
         if i % 2:
@@ -58,6 +88,7 @@ def random_cells(rng):
         if i == 4:
             y[2] = -0.7
         mask = (rng.uniform(size=(h, w)) < 0.5).astype('u1')
+        mask.flat[0] |= not mask.any() # a cell has a pixel
         if i == 8:
             mask[:] = 0
             mask[:4] = 1

@@ -1,7 +1,7 @@
 """Training and models against PyTorch: forward, first gradients, parameters after 20 SGD steps, through `vq-train --init` too.
 
   parity.py             makes reference files and has build's test_parity compare them (VQ_UNITS names its directory); then trains with vq-train
-  parity.py golden DIR  writes the small ones that are in tests/golden: tests/oracle/parity.py golden tests/golden
+  parity.py golden DIR  writes the small ones, and optimisers' steps, that are in tests/golden: tests/oracle/parity.py golden tests/golden
 
 A reference file is a state_dict as PyTorch saves it with, beside the weights, parity.input (u8: x = (v - 128) / 64), parity.rest (the output at
 rest, by running statistics), parity.output, parity.z, parity.codes and parity.losses of the first step (training), parity.grad.NAME and
@@ -157,6 +157,46 @@ def reference(model, config, v, path, steps=STEPS):
     return len(set(code.reshape(-1).tolist()))
 
 
+def steps(path):
+    """What optimisers make of given gradients, and learning rates, for tests/unit/test_parity_steps.c."""
+    r, out, kinds = np.random.default_rng(5), {}, torch.optim
+    cases = {'adamw': (kinds.AdamW, dict(lr=.01, betas=(.9, .999), weight_decay=.1), 0), 'adamw-clipped': (kinds.AdamW, dict(lr=.01, betas=(.9, .99), weight_decay=1e-4), .5),
+             'adam': (kinds.Adam, dict(lr=.01, betas=(.9, .999), weight_decay=.1), 0), 'sgd': (kinds.SGD, dict(lr=.05, momentum=.9, weight_decay=.01), 0),
+             'sgd-clipped': (kinds.SGD, dict(lr=.05), 1.5), 'sgd-below-clip': (kinds.SGD, dict(lr=.05, momentum=.5, weight_decay=.01), 1e6)}
+    out['start'] = r.normal(size=210).astype('f4')
+    for name, (kind, options, clip) in cases.items():
+        p = nn.Parameter(torch.from_numpy(out['start']).double())
+        optimiser, grads, after = kind([p], **options), [], []
+        for i in range(5):
+            grads.append((r.normal(size=210) * r.uniform(.01, 3)).astype('f4'))
+            p.grad = torch.from_numpy(grads[-1]).double()
+            if clip:
+                nn.utils.clip_grad_norm_([p], clip)
+            optimiser.step()
+            after.append(p.detach().float().numpy().copy())
+        out[name + '.grad'], out[name + '.after'] = np.stack(grads), np.stack(after)
+    schedule = torch.optim.lr_scheduler
+
+    def rates(n, make, losses=None):
+        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], .3)
+        s, got = make(optimiser), []
+        for i in range(n):
+            if losses is None:
+                got.append(optimiser.param_groups[0]['lr'])
+            optimiser.step()
+            s.step(*([] if losses is None else [losses[i]]))
+            if losses is not None:
+                got.append(optimiser.param_groups[0]['lr'])
+        return np.array(got)
+
+    losses = [3, 2, 2.5, 2, 2.1, 1, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, .9, .95, .9, .9, .9, .9]
+    out['lr.losses'] = np.array(losses)
+    out['lr.cosine'] = rates(20, lambda o: schedule.CosineAnnealingLR(o, 20))
+    out['lr.step'] = rates(12, lambda o: schedule.StepLR(o, 3, .2))
+    out['lr.plateau'] = rates(len(losses), lambda o: schedule.ReduceLROnPlateau(o, factor=.5, patience=2, threshold=0), losses)
+    write(path, out, {})
+
+
 def make(name, case, path):
     kind, changes, channels, shape, rate = case
     config = config_of(kind, changes, rate)
@@ -205,6 +245,7 @@ def main():
     if sys.argv[1:2] == ['golden']:
         for name, case in SMALL.items():
             print(name, 'codes used', make(name, case, f'{sys.argv[2]}/parity-{name}.safetensors'))
+        steps(f'{sys.argv[2]}/parity-steps.safetensors')
         return
     with tempfile.TemporaryDirectory() as tmp:
         for size, cases in (('tiny', SMALL), ('real', REAL)):

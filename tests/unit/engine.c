@@ -118,6 +118,8 @@ vq_status engine_build(engine *e, int y)
 		e->g.v[e->input[i]].where = VQ_AT_INPUT;
 	VQ_TRY(vq_build_finish(&e->b));
 	VQ_TRY(e->be->store_make(e->be, &e->params, true, &e->store));
+	if (e->g.frozen)
+		VQ_TRY(e->be->store_frozen(e->store, e->g.frozen, e->frozen));
 	vq_rng r = vq_rng_make(7, 7);
 	for (int i = 0; i < e->params.n; i++) {
 		double *x = engine_noise(&r, VQ_F32, e->params.p[i].count);

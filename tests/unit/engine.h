@@ -39,6 +39,7 @@ typedef struct {
 	vq_place place[ENGINE_ITEMS]; /* a test with items of its own fills these */
 	int input[ENGINE_INPUTS], inputs, seed;
 	int *gradient;
+	const float *frozen;    /* set with g.frozen, before engine_build: weights of a frozen network */
 } engine;
 
 /* The device that tests of the engine run on: VQ_TEST_DEVICE in the environment, else "cpu". */

@@ -50,6 +50,15 @@ double *naive_param(naive *n, const char *name)
 	abort();
 }
 
+void naive_frozen(naive *n, const float *values)
+{
+	for (int i = 0; i < n->g->nv; i++) {
+		const vq_value *v = &n->g->v[i];
+		for (size_t j = 0; v->where == VQ_AT_FROZEN && j < count_of(v); j++)
+			n->value[i][j] = (double)values[n->g->frozen->p[v->param].offset + j];
+	}
+}
+
 static vq_place place_of(const naive *n, const vq_value *v, int item) { return n->places[v->grid * n->step->items + item]; }
 
 int naive_kind(const naive *n, const vq_value *v, int canvas, int y, int x)
@@ -239,6 +248,42 @@ static void resize(naive *n, const vq_node *f)
 	}
 }
 
+static void maxpool(naive *n, const vq_node *f)
+{
+	const vq_value *xv = &n->g->v[f->in[0]], *yv = &n->g->v[f->out[0]];
+	memset(n->value[f->out[0]], 0, count_of(yv) * sizeof(double));
+	for (int i = 0; i < n->step->items; i++) {
+		vq_rect a = place_of(n, xv, i).extent, b = place_of(n, yv, i).extent;
+		double *x = cut(n, f->in[0], a), *y = ref_new((size_t)(b.h * b.w * yv->c));
+		ref_maxpool((ref_dims){ 1, a.h, a.w, xv->c }, x, f->k, f->s, (ref_dims){ 1, b.h, b.w, yv->c }, y);
+		paste(n, f->out[0], b, y);
+		free(x);
+		free(y);
+	}
+}
+
+static void colours(naive *n, const vq_node *f)
+{
+	const vq_value *xv = &n->g->v[f->in[0]], *yv = &n->g->v[f->out[0]];
+	EACH_POSITION(yv)
+		for (int c = 0; c < 3; c++)
+			n->value[f->out[0]][ref_at(dims(yv), c_, y_, x_, c)] = !naive_kind(n, yv, c_, y_, x_) ? 0 :
+				n->value[f->in[0]][ref_at(dims(xv), c_, y_, x_, f->k + f->s * c)] * n->value[f->in[1]][c] + n->value[f->in[2]][c];
+}
+
+static void features(naive *n, const vq_node *f)
+{
+	const vq_value *v = &n->g->v[f->in[0]];
+	double scale = f->scale < 0 ? 1 : (double)n->step->scale[f->scale];
+	for (int i = 0; i < n->step->items; i++) {
+		vq_rect r = place_of(n, v, i).valid;
+		double *a = cut(n, f->in[0], r), *b = cut(n, f->in[1], r);
+		n->loss += scale * (double)f->a * ref_features(r.h * r.w, v->c, a, b, f->in[2] >= 0 ? n->value[f->in[2]] : NULL, f->k);
+		free(a);
+		free(b);
+	}
+}
+
 /* One query's softmax over the keys. */
 static void attend(int nk, int d, int c, const double *q, const double *k, const double *v, double *o)
 {
@@ -287,6 +332,9 @@ static void one(naive *n, const vq_node *f)
 	case VQ_OP_QUANTIZE: quantize(n, f); break;
 	case VQ_OP_RESIDUAL: residual(n, f); break;
 	case VQ_OP_LOSS: loss(n, f); break;
+	case VQ_OP_MAXPOOL: maxpool(n, f); break;
+	case VQ_OP_COLOURS: colours(n, f); break;
+	case VQ_OP_FEATURES: features(n, f); break;
 	case VQ_OP_LINEAR: linear(n, f); break;
 	case VQ_OP_FLATTEN:
 	case VQ_OP_UNFLATTEN: flatten(n, f); break;

@@ -15,12 +15,13 @@ typedef struct {
 	double **still;         /* QUANTIZE: chosen rows of the first run, RESIDUAL: what was taken away, by output value */
 	vq_place *places;       /* [ng][items] */
 	const vq_step *step;
-	double loss;            /* after a run: sum of scale x loss, and beta x scale x commitment */
+	double loss;            /* after a run: sum of scale x loss, and beta x scale x commitment, and scale x distances of features */
 } naive;
 
 void naive_open(naive *n, const vq_graph *g, const vq_step *step);
 void naive_close(naive *n);
 double *naive_param(naive *n, const char *name); /* its values, to be set and changed */
+void naive_frozen(naive *n, const float *values); /* weights of the graph's frozen network, if it has one */
 void naive_run(naive *n);
 /* What a position of a value is in this step: 0 nothing, 1 in an item's extent, 2 valid. */
 int naive_kind(const naive *n, const vq_value *v, int canvas, int y, int x);

@@ -97,6 +97,12 @@ void ref_sgd(size_t n, double *p, const double *g, double *buffer /* zeros at fi
 double ref_mse(ref_dims d, const ref_rect *rects, const double *x, const double *t, double *dx /* or NULL */);
 double ref_l1(ref_dims d, const ref_rect *rects, const double *x, const double *t, double *dx /* or NULL */);
 
+/* Greatest value of each k x k window at stride s, as far as it lies in x; yd says how many there are. n is 1. */
+void ref_maxpool(ref_dims xd, const double *x, int k, int s, ref_dims yd, double *y);
+/* Distance of two sets of features [positions][c], mean over positions (0 of none). unit: sum over c of w (f/(|f|+e) - t/(|t|+e))^2 with
+ * e = 1e-10 and w NULL for ones; else the mean over c of (f - t)^2. */
+double ref_features(int positions, int c, const double *f, const double *t, const double *w, bool unit);
+
 /* (f(*x + h) - f(*x - h)) / 2h, with *x restored. */
 double ref_slope(double (*f)(void *), void *context, double *x, double h);
 

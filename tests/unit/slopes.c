@@ -76,6 +76,7 @@ static void fill_inputs(slopes *s, uint64_t seed)
 	free(m);
 	for (int i = 0; i < e->params.n; i++)
 		engine_get_param(e, e->params.p[i].name, naive_param(&s->n, e->params.p[i].name));
+	naive_frozen(&s->n, e->frozen);
 }
 
 static void compare_output(slopes *s)

@@ -83,12 +83,12 @@ TEST(distances_equal_a_naive_reference)
 {
 	enum { K = 37, D = 5 };
 	float v[K * D];
-	double norms[K], nearest[K], again[K];
+	double norms[K], nearest[K], again[K], mean, most, sum = 0, far = 0;
 	int64_t a, b;
 	vq_rng g = vq_rng_make(3, 0);
 	for (int i = 0; i < K * D; i++)
 		v[i] = (float)vq_rng_normal(&g);
-	CHECK_OK(vq_codebook_distances(v, K, D, 2, norms, nearest, &a, &b));
+	CHECK_OK(vq_codebook_distances(v, K, D, 2, norms, nearest, &a, &b, &mean, &most));
 	double least = INFINITY;
 	int64_t la = 0, lb = 0;
 	for (int i = 0; i < K; i++) {
@@ -102,6 +102,8 @@ TEST(distances_equal_a_naive_reference)
 				e += pow((double)v[i * D + d] - v[j * D + d], 2);
 			if (j != i && e < best)
 				best = e;
+			sum += sqrt(e);
+			far = fmax(far, sqrt(e));
 			if (j > i && e < least) {
 				least = e;
 				la = i;
@@ -111,23 +113,25 @@ TEST(distances_equal_a_naive_reference)
 		CHECK_NEAR(nearest[i], sqrt(best), 1e-12);
 	}
 	CHECK(a == la && b == lb);
-	CHECK_OK(vq_codebook_distances(v, K, D, 1, norms, again, &a, &b));
+	CHECK_NEAR(mean, sum / (K * (K - 1)), 1e-12);
+	CHECK_NEAR(most, far, 1e-12);
+	CHECK_OK(vq_codebook_distances(v, K, D, 1, norms, again, &a, &b, &mean, &most));
 	CHECK(!memcmp(nearest, again, sizeof nearest));
 	memcpy(v + 20 * D, v + 30 * D, D * sizeof *v); /* twins */
-	CHECK_OK(vq_codebook_distances(v, K, D, 1, norms, nearest, &a, &b));
+	CHECK_OK(vq_codebook_distances(v, K, D, 1, norms, nearest, &a, &b, &mean, &most));
 	CHECK(a == 20 && b == 30 && nearest[20] == 0 && nearest[30] == 0);
 }
 
 TEST(distances_of_one_vector_and_of_bad_ones)
 {
 	float v[6] = { 3, 4, 0, NAN, 1, 1 };
-	double norms[3], nearest[3];
+	double norms[3], nearest[3], mean, most;
 	int64_t a, b;
-	CHECK_OK(vq_codebook_distances(v, 1, 2, 1, norms, nearest, &a, &b));
-	CHECK(norms[0] == 5 && isnan(nearest[0]) && a == -1 && b == -1);
-	CHECK_FAILS(vq_codebook_distances(v, 3, 2, 1, norms, nearest, &a, &b), VQ_EINVAL);
+	CHECK_OK(vq_codebook_distances(v, 1, 2, 1, norms, nearest, &a, &b, &mean, &most));
+	CHECK(norms[0] == 5 && isnan(nearest[0]) && isnan(mean) && isnan(most) && a == -1 && b == -1);
+	CHECK_FAILS(vq_codebook_distances(v, 3, 2, 1, norms, nearest, &a, &b, &mean, &most), VQ_EINVAL);
 	CHECK_STR(vq_message(), "vector 1 of the codebook is not finite");
-	CHECK_FAILS(vq_codebook_distances(v, 0, 2, 1, norms, nearest, &a, &b), VQ_EINVAL);
+	CHECK_FAILS(vq_codebook_distances(v, 0, 2, 1, norms, nearest, &a, &b, &mean, &most), VQ_EINVAL);
 }
 
 TEST_MAIN(RUN(known_shares) RUN(ends_of_the_scale) RUN(bad_codes_are_named_and_not_counted) RUN(distances_equal_a_naive_reference)

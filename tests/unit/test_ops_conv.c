@@ -38,6 +38,9 @@ static const conv_case cases[] = {
 	{ false, 1, 6, 6, 64, 17, 1, 1, 0, true, VQ_FN_NONE },
 	{ false, 1, 7, 9, 16, 1, 3, 1, 1, true, VQ_FN_NONE, false, true },
 	{ false, 2, 8, 8, 16, 3, 3, 1, 1, true, VQ_FN_NONE, false, true },
+	{ false, 2, 9, 21, 16, 4, 3, 1, 1, true, VQ_FN_NONE, false, true },
+	{ false, 3, 5, 16, 16, 2, 3, 1, 1, false, VQ_FN_NONE, false, true },
+	{ false, 1, 1, 33, 16, 1, 3, 1, 1, true, VQ_FN_NONE, false, true },
 	{ false, 1, 6, 6, 5, 3, 3, 1, 0, true, VQ_FN_NONE },
 	{ false, 2, 11, 7, 64, 96, 3, 1, 1, true, VQ_FN_RELU },
 	{ false, 3, 12, 9, 96, 32, 3, 1, 1, false, VQ_FN_LEAKY },
@@ -201,6 +204,7 @@ static void forced(const char *way, vq_dtype t, double limit)
 	setenv("VQ_CPU_CONV", way, 1);
 	for (size_t i = 0; i < VQ_COUNT(cases); i++)
 		if ((cases[i].k == 3 && cases[i].s == 1 && cases[i].in % 32 == 0 && cases[i].out % 32 == 0) ||
+		    (cases[i].k == 3 && cases[i].s == 1 && cases[i].in == 16 && cases[i].out <= 4) ||
 		    (cases[i].k == 4 && cases[i].in % 16 == 0 && cases[i].out % 16 == 0))
 			one(&cases[i], t, limit);
 	engine e;

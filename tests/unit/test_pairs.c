@@ -141,7 +141,7 @@ static vq_status score(const spec *image, const spec *reference, vq_record_score
 	vq_score_scratch scratch = {0};
 	make_record(&a, image);
 	make_record(&b, reference);
-	vq_status s = vq_score_record(&scratch, &a, &b, 2, out);
+	vq_status s = vq_score_record(&scratch, &a, &b, 2, false, out);
 	vqt_record_free(&a);
 	vqt_record_free(&b);
 	vq_score_scratch_free(&scratch);
@@ -218,7 +218,7 @@ TEST(totals_are_over_records)
 		a.shift = 0.1 * (i + 1);
 		CHECK_OK(score(&a, &b, &s));
 		mse[i] = s.channel[0][1].v[VQ_MSE];
-		CHECK_OK(vq_totals_add(&t, "x", &s));
+		CHECK_OK(vq_totals_add(&t, "x", NULL, &s));
 	}
 	CHECK_OK(vq_totals_json(&t, json));
 	CHECK(cJSON_GetObjectItem(json, "n")->valueint == 3 && cJSON_GetObjectItem(json, "pixels")->valueint == 3 * 13 * 12);
@@ -229,7 +229,7 @@ TEST(totals_are_over_records)
 	o = cJSON_GetObjectItem(json, "foreground");
 	CHECK(cJSON_GetObjectItem(o, "n")->valueint == 3 && cJSON_GetObjectItem(o, "pixels")->valueint == 3 * 72);
 	s.channels = 1;
-	CHECK_FAILS(vq_totals_add(&t, "x", &s), VQ_EINVAL);
+	CHECK_FAILS(vq_totals_add(&t, "x", NULL, &s), VQ_EINVAL);
 	CHECK_STR(vq_message(), "record x has 1 channels, those before it 2");
 	vq_totals_free(&t);
 	cJSON_Delete(header);

@@ -253,14 +253,67 @@ static void compare(const char *path)
 	close_parity(&p);
 }
 
+/* The gradients of all items at once, and of each item on a plan of its own, one after another, with the norms' statistics frozen: the
+ * scales are the whole step's, as the trainer gives them; items differ in how many pixels are valid. */
+static float *gradients(parity *p, bool parts)
+{
+	size_t n = p->m.params.sizes[1], pixels = (size_t)(p->h * p->w * p->m.channels);
+	float *g = vq_calloc(n, sizeof *g);
+	run r;
+	parity part = *p;
+	part.n = parts ? 1 : p->n;
+	CHECK_OK(p->b->store_write(p->store, VQ_BUF_GRAD, 0, n, g));
+	r = (run){ .step = { .items = part.n } };
+	CHECK_OK(vq_model_graph(&p->m.config, p->m.channels, &p->m.params, VQ_GRAPH_TRAIN, (vq_canvas){ part.n, p->h, p->w, part.n, true, VQ_F32 }, &r.g, &r.io));
+	for (int i = 0; i < r.g.nn; i++)
+		r.g.node[i].training &= r.g.node[i].op != VQ_OP_NORM && r.g.node[i].op != VQ_OP_NORM_BWD;
+	CHECK_OK(p->b->plan_make(p->b, p->store, &r.g, &r.plan));
+	r.step.scale[VQ_SCALE_RECON] = 1e-4f;
+	r.step.scale[VQ_SCALE_COMMIT] = 1e-3f;
+	for (int i = 0; i < (parts ? p->n : 1); i++) {
+		for (int k = 0; k < part.n; k++) {
+			int number = i + k;
+			part.place[k].extent = (vq_rect){ k, 0, 0, p->h, p->w };
+			part.place[k].valid = (vq_rect){ k, number, 2 * number, p->h - 2 * number, p->w - 3 * number };
+		}
+		r.step.places = part.place;
+		CHECK_OK(p->b->plan_write(r.plan, r.io.input, p->input + (size_t)i * pixels));
+		CHECK_OK(p->b->plan_run(r.plan, &r.step, VQ_FORWARD | VQ_BACKWARD));
+	}
+	CHECK_OK(p->b->store_read(p->store, VQ_BUF_GRAD, 0, n, g));
+	close_run(p, &r);
+	return g;
+}
+
+static void accumulate(const char *path)
+{
+	parity p;
+	open_parity(&p, path);
+	float *whole = gradients(&p, false), *parts = gradients(&p, true);
+	double all = norm(p.m.params.sizes[1], whole, NULL);
+	CHECK(all > 0);
+	for (int i = 0; i < p.m.params.n; i++) {
+		const vq_param *q = &p.m.params.p[i];
+		if (!q->trainable)
+			continue;
+		double size = norm(q->count, whole + q->offset, NULL), off = norm(q->count, parts + q->offset, whole + q->offset) / fmax(size, 1e-4 * all);
+		if (!(off <= 1e-5))
+			TEST_END(1, "%s: the gradient of %s in parts is off by %.3g", path, q->name, off);
+	}
+	free(whole);
+	free(parts);
+	close_parity(&p);
+}
+
 static const char *file;
 static void one(void) { compare(file); }
+static void in_parts(void) { accumulate(file); }
 
 int main(void)
 {
 	static const char *const golden[] = { "improved-global", "improved-grid", "original", "codes" };
 	const char *given = getenv("VQ_PARITY");
-	char path[256];
+	char path[256], title[64];
 	if (given) {
 		char *list = vq_strdup(given);
 		for (char *p = strtok(list, ":"); p; p = strtok(NULL, ":")) {
@@ -273,6 +326,8 @@ int main(void)
 		snprintf(path, sizeof path, "tests/golden/parity-%s.safetensors", golden[i]);
 		file = path;
 		test_run(golden[i], one);
+		snprintf(title, sizeof title, "%s in parts", golden[i]);
+		test_run(title, in_parts);
 	}
 	printf("1..%d\n", test_number);
 	return test_failed != 0;
