@@ -89,20 +89,39 @@ on_the_host() {
 }
 
 @test "operations on the host" { on_the_host test_ops_dense test_ops_norm test_ops_quantize test_ops_spatial test_ops_train; }
-@test "convolutions on the host" { on_the_host test_ops_conv; }
+@test "convolutions on the host" { long_only; on_the_host test_ops_conv; }
 @test "gradients of whole models on the host" { on_the_host test_graph; }
 @test "encoding, decoding and packing on the host" { long_only; on_the_host test_model; }
 @test "trainings on the host" { long_only; on_the_host test_alike test_again; }
 
-@test "out of device memory on the host" {
+# Programs that find the emulated backend beside them.
+host_tools() {
     built
     [ -e "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" ] || skip "no emulated backend"
     mkdir -p bin lib/vq
-    cp "$VQ_BUILD/bin/vq-train" bin/
+    cp "$VQ_BUILD/bin/vq-train" "$VQ_BUILD/bin/vq-encode" bin/
     cp "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" lib/vq/
-    vq-synth -n 8 --max-size 40 >cells.vqt
+    vq-synth -n 8 --max-size 40 | vq-normalize >cells.vqt
     export LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver
-    VQ_EMULATED_MEMORY=20000000 fails 1 bin/vq-train --device cuda --steps 1 -o run cells.vqt
-    [[ $err =~ "out of device memory: "[a-z\ ]+" needs "[0-9.]+" MiB and "[0-9.]+" of 19.1 MiB are free; lower pixels_per_step or batch_size, or set checkpoint_activations" ]] || { echo "$err"; return 1; }
+}
+
+small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_fraction=0.3)
+
+@test "a training on the host: that of the CPU, and the same bytes twice" {
+    host_tools
+    for run in one two; do ok bin/vq-train --device cuda -o $run "${small[@]}" cells.vqt; done
+    cmp one/model.safetensors two/model.safetensors
+    ok bin/vq-train --device cpu -o cpu "${small[@]}" cells.vqt
+    for key in train.loss val.loss val.psnr; do near "$(json one/history.jsonl $key)" "$(json cpu/history.jsonl $key)" 0.001; done
+    grep -qa 'device.*cuda' one/last.ckpt
+    bin/vq-encode --threads 1 --device cuda -m one/model.safetensors cells.vqt >cuda.vqt
+    bin/vq-encode --threads 1 --device cpu -m one/model.safetensors cells.vqt >cpu.vqt
+    same "$(vq-codebook-stats cuda.vqt)" "$(vq-codebook-stats cpu.vqt)"
+}
+
+@test "out of device memory on the host" {
+    host_tools
+    VQ_EMULATED_MEMORY=6000000 fails 1 bin/vq-train --device cuda -o run "${small[@]}" cells.vqt
+    [[ $err =~ "out of device memory: "[a-z\ ]+" needs "[0-9.]+" MiB and "[0-9.]+" of 5.7 MiB are free; lower pixels_per_step or batch_size, or set checkpoint_activations" ]] || { echo "$err"; return 1; }
     [ ! -e run/model.safetensors ]
 }

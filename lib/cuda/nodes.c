@@ -131,8 +131,16 @@ static vq_status prepare_linear(vq_plan *p, const vq_node *n, cuda_node *c)
 	return VQ_OK;
 }
 
+/* What only fixed networks need. */
+static bool missing(vq_op op)
+{
+	return op == VQ_OP_COLOURS || op == VQ_OP_COLOURS_BWD || op == VQ_OP_MAXPOOL || op == VQ_OP_MAXPOOL_BWD || op == VQ_OP_FEATURES || (unsigned)op >= VQ_OPS;
+}
+
 vq_status cuda_node_prepare(vq_plan *p, const vq_node *n, cuda_node *c)
 {
+	if (missing(n->op))
+		return vq_fail(VQ_EUNSUP, "the CUDA backend has no such operation");
 	c->filter = -1;
 	if (convolves(n->op))
 		VQ_TRY(prepare_conv(p, n, c));

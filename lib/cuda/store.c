@@ -187,6 +187,11 @@ static vq_status store_average(vq_store *s, float decay)
 	return cuda_try(vq_cuda_average(s->b->stream, decay, s->params.sizes[1], s->buf[VQ_BUF_PARAM], s->buf[VQ_BUF_MEAN]), "average");
 }
 
+static vq_status store_frozen(vq_store *s, const vq_params *table, const float *values)
+{
+	return vq_fail(VQ_EUNSUP, "device cuda has no perceptual loss (set use_perceptual_loss=false, or use --device cpu)");
+}
+
 /* --- the backend --------------------------------------------------------------------------------------------------- */
 
 static void close_backend(vq_backend *b)
@@ -246,6 +251,7 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.store_read = store_read;
 	c->b.store_write = store_write;
 	c->b.store_average = store_average;
+	c->b.store_frozen = store_frozen;
 	c->b.close = close_backend;
 	cuda_plan_table(&c->b);
 	*out = &c->b;
