@@ -92,6 +92,15 @@ $(BUILD)/obj/lib/cpu/wino_v%.o: lib/cpu/wino_kernels.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(WINO_v$*) -DWINO_LEVEL=v$* -c -o $@ $<
 
+# What a bare CUDA machine can build: the library without the CPU backend, and the programs that test and time the CUDA backend.
+ifeq ($(GPU_MIN),1)
+ALLC       += -DVQ_NO_CPU
+LIB_SRC    := $(filter-out $(CUDA_SRC) lib/cpu/%,$(wildcard lib/*.c lib/*/*.c))
+KERNEL_OBJ :=
+LDLIBS     := -lm -lpthread -ldl
+UNIT_AUX   := $(addprefix tests/unit/,engine.c naive.c slopes.c) $(wildcard tests/unit/ref*.c)
+endif
+
 # An archive, so that a filter links only what it uses.
 $(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC)) $(KERNEL_OBJ)
 	@rm -f $@
@@ -121,7 +130,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- CUDA ---------------------------------------------------------------------------------------------------------
-GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_model test_train test_again test_alike test_state
+GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state $(if $(GPU_MIN),,test_model test_train)
 CUDA_ARCHS ?= 90
 CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
 CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75
@@ -144,18 +153,25 @@ $(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(w
 
 # The whole backend on the host: the same tests of the engine that make check-gpu puts to a device. They find the backend beside them.
 HOST_UNITS := $(addprefix $(BUILD)/emulated/unit/,$(GPU_UNITS))
-$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/nodes.o tests/gpu/host.o tests/unit/fibres.o) $(EMULATED)
+$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/nodes.o lib/cuda/spec.o tests/gpu/host.o tests/unit/fibres.o) $(EMULATED)
 	@mkdir -p $(@D)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
 $(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $^
+$(BUILD)/gpu/%: $(BUILD)/obj/tests/gpu/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# The operation graphs of the models' convolutions, made by cuDNN without a device.
+$(BUILD)/gpu/graphs: $(BUILD)/cuda/tests/gpu/graphs.o $(BUILD)/cuda/lib/cuda/conv.o $(BUILD)/cuda/lib/cuda/spec.o $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcudart_static -lrt
 $(BUILD)/emulated/unit/%: $(BUILD)/unit/%
 	@mkdir -p $(@D)
 	cp $< $@
 
 .PHONY: units bench-programs
-units: $(UNITS) $(if $(CUDA_LIB),$(HOST_UNITS) $(addprefix $(BUILD)/emulated/,lib/vq/libvq_cuda.so driver/libcuda.so.1))
+units: $(UNITS) $(if $(CUDA_LIB),$(BUILD)/gpu/graphs $(HOST_UNITS) $(addprefix $(BUILD)/emulated/,lib/vq/libvq_cuda.so driver/libcuda.so.1))
 bench-programs: $(BENCH)
 
 -include $(shell find $(BUILD)/obj $(BUILD)/emulated $(BUILD)/cuda -name '*.d' 2>/dev/null)
@@ -230,6 +246,19 @@ bench-steps: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
 	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
 
+# Tests and timings of the CUDA backend on a device. GPU_MIN=1: of what gpu-min builds, which needs no library but CUDA's and cuDNN.
+.PHONY: gpu-min check-gpu bench-gpu
+GPU_BUILD := $(BUILD)/$(if $(GPU_MIN),gpu-min,check)
+GPU_PARTS := $(addprefix $(GPU_BUILD)/,$(addprefix unit/,$(GPU_UNITS)) gpu/probe gpu/ops lib/vq/libvq_cuda.so $(if $(GPU_MIN),,bench/steps bin/vq-synth bin/vq-normalize bin/vq-train))
+gpu-min:
+	@$(MAKE) --no-print-directory -s GPU_MIN=1 CUDA=1 BUILD=$(BUILD) gpu-parts
+.PHONY: gpu-parts
+gpu-parts:
+	@$(MAKE) --no-print-directory -s -j$$(nproc) CUDA=1 BUILD=$(GPU_BUILD) $(GPU_PARTS)
+check-gpu bench-gpu: %-gpu: force
+	@if [ "$(CUDA)" != 1 ]; then echo "$@: skipped: nvcc and cuDNN are not there"; exit 0; fi; \
+	$(MAKE) --no-print-directory -s BUILD=$(BUILD) gpu-parts && BUILD="$(GPU_BUILD)" UNITS="$(GPU_UNITS)" MAKE="$(MAKE)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/gpu/$*
+
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
 	@tests/fuzz/run $(BUILD)/asan
@@ -265,4 +294,5 @@ help:
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
 	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
+	@echo "make check-gpu | bench-gpu [GPU_MIN=1] | gpu-min   the CUDA backend on a device"
 	@echo "make all | install | uninstall | clean | man | deps"

@@ -6,7 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef VQ_NO_CPU
 #include "lib/cpu/cpu.h"
+#else
+static vq_status vq_cpu_open(vq_backend **b, int threads) { return vq_fail(VQ_EUNSUP, "device cpu: this program was built without it"); }
+#endif
 
 static const char *const names[VQ_OPS] = {
 	[VQ_OP_CONV] = "conv", [VQ_OP_CONV_DATA] = "conv_data", [VQ_OP_CONV_WEIGHT] = "conv_weight", [VQ_OP_DECONV] = "deconv",

@@ -94,6 +94,12 @@ on_the_host() {
 @test "encoding, decoding and packing on the host" { long_only; on_the_host test_model; }
 @test "trainings on the host" { long_only; on_the_host test_alike test_again; }
 
+@test "cuDNN takes every convolution of the models, for four generations of devices" {
+    [ -x "$VQ_BUILD/gpu/graphs" ] || skip "built without CUDA"
+    cd "$ROOT"
+    "$VQ_BUILD/gpu/graphs"
+}
+
 # Programs that find the emulated backend beside them.
 host_tools() {
     built
