@@ -117,6 +117,7 @@ void *cuda_at(const vq_plan *p, int value); /* on the device; NULL for -1 */
 vq_status cuda_try(int error, const char *what);
 /* Device memory; when there is none left the message says what was asked, what was free and which setting to lower. */
 vq_status cuda_get(void **p, size_t bytes, const char *what);
+vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what);
 
 /* Adds to the store's filters what this parameter needs, or finds it. */

@@ -138,7 +138,7 @@ vq_status cuda_node_bind(vq_plan *p, const vq_node *n, cuda_node *c)
 	if (!c->unpack || !cuda_conv_spec_of(&p->g, n, &s))
 		return VQ_OK;
 	vq_cuda_weight w = { .plain = cuda_at(p, n->out[0]), .packed = p->s->scratch.at, .t = s.t, .a = s.k, .b = s.c, .k = s.size, .a_pad = s.k, .b_pad = s.c };
-	return cuda_try(cudaMemcpy(c->unpack, &w, sizeof w, cudaMemcpyHostToDevice), "cudaMemcpy");
+	return cuda_copy_now(p->s, c->unpack, &w, sizeof w, cudaMemcpyHostToDevice);
 }
 
 void cuda_node_drop(cuda_node *c)

@@ -45,6 +45,13 @@ vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what)
 	return cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync");
 }
 
+/* On the backend's stream, which does not wait for the default one. */
+vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+	VQ_TRY(cuda_try(cudaMemcpyAsync(to, from, bytes, kind, s->b->stream), "cudaMemcpyAsync"));
+	return cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize");
+}
+
 /* --- filters ------------------------------------------------------------------------------------------------------- */
 
 /* The table on the device is made anew: filters are added when plans are made, not while they run. */
@@ -61,7 +68,7 @@ static vq_status filter_table(vq_store *s)
 	}
 	vq_status st = cuda_get(&table, sizeof *host * (size_t)s->nf, "the table of filters");
 	if (st == VQ_OK)
-		st = cuda_try(cudaMemcpy(table, host, sizeof *host * (size_t)s->nf, cudaMemcpyHostToDevice), "cudaMemcpy");
+		st = cuda_copy_now(s, table, host, sizeof *host * (size_t)s->nf, cudaMemcpyHostToDevice);
 	free(host);
 	if (st < 0) {
 		cudaFree(table);
@@ -140,7 +147,7 @@ static vq_status store_make(vq_backend *b, const vq_params *params, bool trainin
 			continue;
 		if ((st = cuda_get(&p, bytes, "a buffer of parameters")) == VQ_OK) {
 			s->buf[i] = p;
-			st = cuda_try(cudaMemset(p, 0, bytes), "cudaMemset");
+			st = cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync");
 		}
 	}
 	if (st < 0) {
@@ -159,22 +166,16 @@ static vq_status store_range(const vq_store *s, vq_buf_kind k, size_t offset, si
 	return VQ_OK;
 }
 
-static vq_status copy_now(vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
-{
-	VQ_TRY(cuda_try(cudaMemcpyAsync(to, from, bytes, kind, s->b->stream), "cudaMemcpyAsync"));
-	return cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize");
-}
-
 static vq_status store_read(vq_store *s, vq_buf_kind k, size_t offset, size_t count, float *host)
 {
 	VQ_TRY(store_range(s, k, offset, count));
-	return copy_now(s, host, s->buf[k] + offset, count * sizeof *host, cudaMemcpyDeviceToHost);
+	return cuda_copy_now(s, host, s->buf[k] + offset, count * sizeof *host, cudaMemcpyDeviceToHost);
 }
 
 static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t count, const float *host)
 {
 	VQ_TRY(store_range(s, k, offset, count));
-	VQ_TRY(copy_now(s, s->buf[k] + offset, host, count * sizeof *host, cudaMemcpyHostToDevice));
+	VQ_TRY(cuda_copy_now(s, s->buf[k] + offset, host, count * sizeof *host, cudaMemcpyHostToDevice));
 	if (k == VQ_BUF_PARAM)
 		s->version++;
 	if (k == VQ_BUF_M)

@@ -45,9 +45,7 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 cudaError_t cudaMallocHost(void **p, size_t bytes) { return (*p = aligned_alloc(64, VQ_ALIGN(bytes, (size_t)64))) ? cudaSuccess : cudaErrorMemoryAllocation; }
 cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t n, enum cudaMemcpyKind kind) { memcpy(to, from, n); return cudaSuccess; }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind, cudaStream_t s) { memcpy(to, from, n); return cudaSuccess; }
-cudaError_t cudaMemset(void *p, int v, size_t n) { memset(p, v, n); return cudaSuccess; }
 cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t s) { memset(p, v, n); return cudaSuccess; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) { *s = NULL; return cudaSuccess; }
