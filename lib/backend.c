@@ -66,8 +66,9 @@ static vq_status look_for_device(void)
 		s = vq_fail(VQ_EUNSUP, "an NVIDIA driver, but no device");
 	else if (e)
 		s = vq_fail(VQ_EUNSUP, "the NVIDIA driver does not start (error %d)", e);
-	dlclose(driver);
-	return s;
+	if (s < 0)
+		dlclose(driver);
+	return s; /* one that has started stays loaded */
 }
 
 static vq_status open_cuda(vq_backend **b, int threads)

@@ -26,6 +26,10 @@ static void drop(desc *d)
 	*d = NULL;
 }
 
+#if CUDNN_VERSION < 90800 /* knows no descriptions of devices; nobody has one to give then */
+enum { CUDNN_ATTR_ENGINEHEUR_DEVICEPROP = 204, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP = 407 };
+#endif
+
 static vq_status set(desc d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t n, const void *v, const char *what)
 {
 	return cuda_dnn(cudnnBackendSetAttribute(d, name, type, n, v), what);
