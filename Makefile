@@ -30,11 +30,14 @@ BLAS_INC  := $(addprefix -I,$(BLAS_DIRS))
 BLAS_LIB  := $(addprefix -L,$(wildcard /usr/lib/*-linux-gnu/openblas-openmp)) -lopenblas
 HDF5_INC  := $(addprefix -I,$(wildcard /usr/include/hdf5/serial))
 HDF5_LIB  := $(addprefix -L,$(wildcard /usr/lib/*-linux-gnu/hdf5/serial)) -lhdf5
+# What libtiff itself decodes with, when its header is there too.
+DEFLATE   := $(wildcard /usr/include/libdeflate.h /usr/include/*-linux-gnu/libdeflate.h /usr/local/include/libdeflate.h)
 
+CPPFLAGS += $(if $(DEFLATE),-DVQ_LIBDEFLATE)
 CPPFLAGS += -I. -D_GNU_SOURCE $(BLAS_INC) $(HDF5_INC)
 ALLC     := -std=c11 -fopenmp -fno-math-errno -ffp-contract=fast $(WARN) $(CPPFLAGS) $(CFLAGS) $(MARCH) -MMD -MP
 LDFLAGS  += -fopenmp -Wl,--as-needed
-LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng -lzstd -lcjson $(HDF5_LIB) -lz -lm -lpthread -ldl
+LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng $(if $(DEFLATE),-ldeflate) -lzstd -lcjson $(HDF5_LIB) -lz -lm -lpthread -ldl
 
 # The CUDA backend is a file of its own, which the programs load when they are asked for it; it takes what it needs of lib from them.
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null)))
@@ -240,7 +243,7 @@ asan: deps
 
 bench: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-programs
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" BENCH_JSON="$(BENCH_JSON)" tests/bench/run
 
 bench-steps: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs

@@ -156,7 +156,21 @@ static vq_status refuse(const vq_image_file *f, const vq_page *p)
 	}
 }
 
-static vq_status page_planes(vq_image_file *f, const vq_plane_at *at, vq_image *im, vq_tensor *out)
+/* 8-bit RGBA with R=G=B everywhere, as many tools save grey images. */
+static bool grey_words(const vq_tensor *t)
+{
+	uint32_t unlike = 0;
+	if (t->dtype != VQ_U8 || t->shape[2] != 4)
+		return false;
+	for (const uint8_t *p = t->data, *end = p + 4 * t->shape[0] * t->shape[1]; p < end; p += 4) {
+		uint32_t v = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+		unlike |= (v ^ v >> 8) & 0xffff;
+	}
+	return !unlike;
+}
+
+/* alone: no other page is stacked with it, so that what is collapsed at the end may be left out at once. */
+static vq_status page_planes(vq_image_file *f, const vq_plane_at *at, bool alone, vq_image *im, vq_tensor *out)
 {
 	vq_page p;
 	vq_tensor t;
@@ -176,8 +190,12 @@ static vq_status page_planes(vq_image_file *f, const vq_plane_at *at, vq_image *
 	size_t n = (size_t)(p.width * p.height), size = vq_dtype_size(t.dtype);
 	if (planes < 1) /* a page that is nothing but alpha */
 		drop = -1, planes = p.samples;
+	if (alone && planes == 3 && drop == 3 && p.photometric == VQ_PHOTO_RGB && grey_words(&t)) {
+		planes = 1;
+		im->grey_rgb = true;
+	}
 	s = vq_tensor_make(out, t.dtype, 3, (int64_t[]){ planes, p.height, p.width });
-	for (int i = 0, k = 0; s == VQ_OK && i < p.samples; i++)
+	for (int i = 0, k = 0; s == VQ_OK && k < planes; i++)
 		if (i != drop)
 			gather(&t, i, (char *)out->data + (size_t)k++ * n * size);
 	vq_tensor_free(&t);
@@ -266,7 +284,7 @@ static vq_status stack(vq_image_file *f, const vq_plane_at *at, int i, int n, vq
 {
 	vq_tensor t, *all = &im->planes;
 	bool rgb = im->rgb;
-	VQ_TRY(page_planes(f, &at[i], im, &t));
+	VQ_TRY(page_planes(f, &at[i], n == 1, im, &t));
 	if (n == 1) {
 		*all = t;
 		return VQ_OK;
@@ -333,6 +351,18 @@ static vq_status to_labels(vq_image_file *f, const vq_page *p, const vq_tensor *
 	size_t n = (size_t)(p->width * p->height), step = (size_t)p->samples;
 	VQ_TRY(vq_tensor_make(out, VQ_I32, 2, (int64_t[]){ p->height, p->width }));
 	int32_t *to = out->data;
+	if (t->dtype == VQ_U16 && step == 1) { /* as most are, and nothing in them can be wrong */
+		const uint16_t *from = t->data;
+		for (size_t i = 0; i < n; i++)
+			to[i] = from[i];
+		return VQ_OK;
+	}
+	if (t->dtype == VQ_U8) {
+		const uint8_t *from = t->data;
+		for (size_t i = 0; i < n; i++)
+			to[i] = from[i * step];
+		return VQ_OK;
+	}
 	for (size_t i = 0; i < n; i++) {
 		double v = vq_tensor_get(t, i * step);
 		if (!(v >= 0 && v <= INT32_MAX && v == floor(v))) {

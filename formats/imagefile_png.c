@@ -184,6 +184,8 @@ vq_status vq_png_read(vq_image_file *f, vq_tensor *out)
 	*out = (vq_tensor){0};
 	VQ_TRY(check(f, p));
 	VQ_TRY(vq_tensor_make(out, p->dtype, 3, (int64_t[]){ p->height, p->width, p->samples }));
+	if (vq_png_read_whole(f, p, out))
+		return VQ_OK;
 	vq_status st = begin(&s, f);
 	if (st == VQ_OK && !(s.rows = vq_malloc((size_t)p->height * sizeof *s.rows)))
 		st = VQ_ENOMEM;

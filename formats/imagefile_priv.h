@@ -60,6 +60,8 @@ vq_status vq_png_open(vq_image_file *f);
 void vq_png_close(vq_png_file *p);
 vq_status vq_png_page(vq_image_file *f, vq_page *out);
 vq_status vq_png_read(vq_image_file *f, vq_tensor *out);
+/* The pixels of page p into out, which has its shape; false: not done, and the file is libpng's. */
+bool vq_png_read_whole(const vq_image_file *f, const vq_page *p, vq_tensor *out);
 vq_status vq_png_palette(vq_image_file *f, vq_palette *out);
 
 void vq_image_free_axes(vq_image_file *f);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/json.h"
 #include "formats/vqt_int.h"
 #include "formats/xxh64.h"
 
@@ -214,13 +215,15 @@ static vq_status pack(vq_buf *out, vqt_head *h, const vqt_record *r, const char 
 static vq_status pack_json(vq_buf *out, vqt_head *h, const vqt_record *r, const char *id, const cJSON *json, uint64_t limit)
 {
 	size_t start = out->len;
-	char *text = cJSON_PrintUnformatted(json);
-	if (!text)
-		return vq_fail(VQ_ENOMEM, "out of memory for metadata");
-	vq_status s = pack(out, h, r, id, text, limit);
+	vq_buf text = {0};
+	vq_status s = vq_buf_reserve(&text, 2048);
+	if (s == VQ_OK)
+		s = vq_json_print(&text, json);
+	if (s == VQ_OK)
+		s = pack(out, h, r, id, text.data, limit);
 	if (s < 0)
 		out->len = start;
-	cJSON_free(text);
+	vq_buf_free(&text);
 	return s;
 }
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/json.h"
 #include "formats/vqt_int.h"
 #include "formats/xxh64.h"
 
@@ -68,12 +69,12 @@ static vq_status take_text(body *b, size_t n, char **text)
 	return take(b, *text, n);
 }
 
-static vq_status take_json(body *b, size_t n, cJSON **json)
+static vq_status take_json(body *b, size_t n, const char *keys, cJSON **json)
 {
 	char *text = NULL;
 	const char *end = NULL;
 	vq_status st = take_text(b, n, &text);
-	if (st == VQ_OK) {
+	if (st == VQ_OK && !(keys && (*json = vq_json_parse_some(text, n, keys)))) {
 		if (memchr(text, 0, n) || !(*json = cJSON_ParseWithLengthOpts(text, n + 1, &end, 1)) || !cJSON_IsObject(*json))
 			st = vq_fail(VQ_EFORMAT, "metadata that is not a JSON object");
 	}
@@ -111,7 +112,7 @@ static vq_status take_table(body *b, const vqt_head *h, vqt_record *rec)
 	return VQ_OK;
 }
 
-vq_status vqt_read_body(vqt_source *s, const vqt_head *h, vqt_record *rec)
+vq_status vqt_read_body(vqt_source *s, const vqt_head *h, const char *keys, vqt_record *rec)
 {
 	body b = begin(s, h);
 	uint64_t text = VQT_BLOCK + (uint64_t)h->tensors * VQT_ROW + h->id_size + h->meta_size;
@@ -123,7 +124,7 @@ vq_status vqt_read_body(vqt_source *s, const vqt_head *h, vqt_record *rec)
 		st = vq_fail(VQ_EFORMAT, "an id that cannot be");
 		goto fail;
 	}
-	VQ_TRY_GOTO(st, take_json(&b, h->meta_size, &rec->meta), fail);
+	VQ_TRY_GOTO(st, take_json(&b, h->meta_size, keys, &rec->meta), fail);
 	VQ_TRY_GOTO(st, take_padding(&b, text), fail);
 	for (int i = 0; i < rec->n; i++)
 		VQ_TRY_GOTO(st, take_tensor(&b, &rec->entry[i].t), fail);
@@ -138,7 +139,7 @@ vq_status vqt_read_header(vqt_source *s, const vqt_head *h, cJSON **json)
 {
 	body b = begin(s, h);
 	*json = NULL;
-	vq_status st = take_json(&b, h->meta_size, json);
+	vq_status st = take_json(&b, h->meta_size, NULL, json);
 	if (st == VQ_OK)
 		st = take_padding(&b, VQT_BLOCK + (uint64_t)h->meta_size);
 	if (st == VQ_OK)

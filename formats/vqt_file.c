@@ -258,7 +258,7 @@ static vq_status walk(const vqt_file *f, vqt_source *s, uint64_t skip, uint64_t 
 			if (h.size > f->limit)
 				return vq_fail(VQ_ELIMIT, "%llu bytes, more than the limit of %llu", (unsigned long long)h.size,
 					(unsigned long long)f->limit);
-			return vqt_read_body(s, &h, rec);
+			return vqt_read_body(s, &h, NULL, rec);
 		}
 		skip -= h.kind == 'R';
 		VQ_TRY(skip_body(s, &h));

@@ -1,9 +1,15 @@
 /* Compression: independent frames, made by several threads and written in order. A frame's bytes depend on its content and the
- * level alone. Whichever thread finishes the frame that is due next writes it, so nothing waits for the caller. */
+ * level alone. Whichever thread finishes the frame that is due next writes it, so nothing waits for the caller.
+ *
+ * Into a pipe frames are stored: compressing there takes both ends longer than all else that they do. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #include "formats/vqt_int.h"
@@ -21,7 +27,7 @@ struct vqt_frames {
 	FILE *f;
 	char *name;
 	int level, threads, running, idle;
-	bool stop, writing;
+	bool stop, writing, stored;
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
 	pthread_t thread[THREADS_MAX];
@@ -140,6 +146,82 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+/* --- stored frames ------------------------------------------------------------------------------------------------ */
+
+/* All of the parts, however little the pipe takes at a time. */
+static vq_status write_parts(vqt_frames *p, struct iovec *part, int n)
+{
+	while (n) {
+		ssize_t done = writev(fileno(p->f), part, VQ_MIN(n, 64));
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return vq_fail(VQ_EIO, "%s: %s", p->name, strerror(errno));
+		for (; n && (size_t)done >= part->iov_len; part++, n--)
+			done -= (ssize_t)part->iov_len;
+		if (n) {
+			part->iov_base = (char *)part->iov_base + done;
+			part->iov_len -= (size_t)done;
+		}
+	}
+	return VQ_OK;
+}
+
+/* The head of the frame with its first block's, then blocks of at most VQT_STORED_BLOCK, each behind three bytes. */
+static vq_status store(vqt_frames *p, const vq_buf *plain, uint64_t first)
+{
+	size_t blocks = VQ_MAX((plain->len + VQT_STORED_BLOCK - 1) / VQT_STORED_BLOCK, (size_t)1);
+	struct iovec *part = vq_malloc(2 * blocks * sizeof *part);
+	unsigned char *head = vq_malloc(VQT_STORED_HEAD + 3 * blocks), *h = head;
+	vq_status s = part && head ? VQ_OK : VQ_ENOMEM;
+	for (size_t i = 0; s == VQ_OK && i < blocks; i++) {
+		size_t at = i * VQT_STORED_BLOCK, n = VQ_MIN(plain->len - at, (size_t)VQT_STORED_BLOCK);
+		unsigned char *from = h;
+		if (!i) {
+			vqt_put_u32(h, VQT_ZSTD_MAGIC);
+			h[4] = VQT_STORED_FLAGS;
+			h[5] = VQT_STORED_WINDOW;
+			vqt_put_u64(h + 6, plain->len);
+			h += VQT_STORED_HEAD;
+		}
+		uint32_t block = (uint32_t)n << 3 | (i + 1 == blocks);
+		h[0] = (unsigned char)block, h[1] = (unsigned char)(block >> 8), h[2] = (unsigned char)(block >> 16);
+		h += 3;
+		part[2 * i] = (struct iovec){ from, (size_t)(h - from) };
+		part[2 * i + 1] = (struct iovec){ plain->data + at, n };
+	}
+	if (s == VQ_OK)
+		s = write_parts(p, part, (int)(2 * blocks));
+	if (s == VQ_OK && first != UINT64_MAX)
+		s = vqt_places_add(&p->places, p->bytes, first);
+	p->bytes += (uint64_t)(h - head) + plain->len;
+	free(part);
+	free(head);
+	return s;
+}
+
+static vq_status add_stored(vqt_frames *p, vq_buf *plain, uint64_t first)
+{
+	vq_status s = store(p, plain, first);
+	if (s < 0)
+		keep_failure(p, s);
+	plain->len = 0;
+	if (plain->cap > 4 * VQT_FRAME)
+		vq_buf_free(plain);
+	return s;
+}
+
+/* A pipe, a socket, a device; not a file. A longer pipe lets both ends work at once. */
+static bool passes_on(FILE *f)
+{
+	struct stat st;
+	if (fstat(fileno(f), &st) || S_ISREG(st.st_mode) || fflush(f))
+		return false;
+	if (S_ISFIFO(st.st_mode))
+		(void)!fcntl(fileno(f), F_SETPIPE_SZ, VQT_PIPE);
+	return true;
+}
+
 vq_status vqt_frames_open(vqt_frames **out, FILE *f, const char *name, int level, int threads)
 {
 	*out = NULL;
@@ -147,15 +229,16 @@ vq_status vqt_frames_open(vqt_frames **out, FILE *f, const char *name, int level
 	if (!p)
 		return VQ_ENOMEM;
 	p->f = f;
+	p->stored = !level && passes_on(f);
 	p->level = level ? VQ_MIN(level, VQT_LEVEL_MAX) : 1;
-	p->threads = VQ_MIN(threads, THREADS_MAX);
+	p->threads = p->stored ? 1 : VQ_MIN(threads, THREADS_MAX);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
 	p->name = vq_strdup(name);
-	if (p->threads <= 1)
+	if (p->threads <= 1 && !p->stored)
 		p->zstd = make_context(p->level);
-	if (!p->name || (p->threads <= 1 && !p->zstd)) {
+	if (!p->name || (p->threads <= 1 && !p->stored && !p->zstd)) {
 		vqt_frames_close(p);
 		return VQ_ENOMEM;
 	}
@@ -207,6 +290,8 @@ vq_status vqt_frames_add(vqt_frames *p, vq_buf *plain, uint64_t first)
 	if (p->threads > 1)
 		return add_threaded(p, plain, first);
 	VQ_TRY(state(p));
+	if (p->stored)
+		return add_stored(p, plain, first);
 	job *j = &p->ring[0];
 	vq_buf spare = j->plain;
 	j->plain = *plain;

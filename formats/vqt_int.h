@@ -15,6 +15,9 @@ enum {
 	VQT_INDEX_TAIL = 48,
 	VQT_WINDOW_LOG = 24,             /* frames that need more memory than 2^24 to decode are refused */
 	VQT_LEVEL_MAX = 19,
+	/* A stored frame: magic, flags (content size in 8 bytes, no checksum), window of 128 KiB, content size; then blocks as they are. */
+	VQT_STORED_HEAD = 14, VQT_STORED_FLAGS = 0xC0, VQT_STORED_WINDOW = 7 << 3, VQT_STORED_BLOCK = 128 << 10,
+	VQT_PIPE = 256 << 10,            /* what a pipe that we write to may hold */
 };
 #define VQT_RECORD_BYTES ((uint64_t)1 << 30)
 #define VQT_INDEX_MAGIC 0x184D2A56u     /* a skippable frame of zstd */
@@ -108,8 +111,8 @@ vq_status vqt_source_pread(const vqt_source *s, void *to, size_t n, uint64_t off
 
 /* --- vqt_reader.c: one record from a source; also for random access ---- */
 
-/* Reads the body of the record whose head was read and checks it. *rec is empty on failure. */
-vq_status vqt_read_body(vqt_source *s, const vqt_head *h, vqt_record *rec);
+/* Reads the body of the record whose head was read and checks it. keys: as vqt_look_at, or NULL. *rec is empty on failure. */
+vq_status vqt_read_body(vqt_source *s, const vqt_head *h, const char *keys, vqt_record *rec);
 /* A head: 1, or 0 at the end of the input (only if nothing of it is there), or < 0. */
 int vqt_read_head(vqt_source *s, vqt_head *h);
 /* JSON of a header block whose head was read; checks it. */
@@ -134,10 +137,10 @@ bool vqt_index_tail_parse(vqt_index_tail *t, const unsigned char tail[VQT_INDEX_
 /* Adds the places of an index frame of t->bytes bytes; start is added to the offsets, base to the numbers. */
 vq_status vqt_index_parse(vqt_places *p, const vqt_index_tail *t, const unsigned char *b, uint64_t start, uint64_t base);
 
-/* --- vqt_frames.c: compression, in order, by several threads ---- */
+/* --- vqt_frames.c: compression, in order, by several threads; stored frames into a pipe ---- */
 
 typedef struct vqt_frames vqt_frames;
-/* Frames are written to f as they become ready. */
+/* Frames are written to f as they become ready. level 0: 1 for a file, stored frames for anything else. */
 vq_status vqt_frames_open(vqt_frames **p, FILE *f, const char *name, int level, int threads);
 /* Takes over plain (leaves it empty) and makes it a frame; first: number of its first record, or UINT64_MAX for none. */
 vq_status vqt_frames_add(vqt_frames *p, vq_buf *plain, uint64_t first);

@@ -19,6 +19,7 @@ struct vqt_reader {
 	char *failure;        /* with these words */
 	char *last;           /* id of the last good record */
 	char *warning;
+	const char *keys;     /* vqt_look_at */
 	vqt_ids ids;
 };
 
@@ -27,6 +28,7 @@ const char *vqt_name(const vqt_reader *r) { return vqt_source_name(r->s); }
 uint64_t vqt_count(const vqt_reader *r) { return r->count; }
 bool vqt_drained(const vqt_reader *r) { return r->edge; }
 const char *vqt_warning(const vqt_reader *r) { return r->warning; }
+void vqt_look_at(vqt_reader *r, const char *keys) { r->keys = keys; }
 
 void vqt_reader_place(const vqt_reader *r, uint64_t *frame, bool *begins, uint64_t *number)
 {
@@ -154,7 +156,7 @@ static vq_status take_record(vqt_reader *r, const vqt_head *h, vqt_record *rec)
 	if (h->size > r->limit)
 		return vq_fail(VQ_ELIMIT, "a record of %llu bytes, more than the limit of %llu", (unsigned long long)h->size,
 			(unsigned long long)r->limit);
-	VQ_TRY(vqt_read_body(r->s, h, rec));
+	VQ_TRY(vqt_read_body(r->s, h, r->keys, rec));
 	int fresh = vqt_ids_add(&r->ids, rec->id);
 	if (fresh > 0) {
 		free(r->last);

@@ -23,6 +23,8 @@ struct vqt_source {
 	bool in_frame;
 	uint64_t frame;         /* input offset of the frame */
 	uint64_t content, made; /* plain bytes of the frame (or unknown), and how many came out */
+	bool stored, last;      /* the frame holds its bytes as they are, as vqt_frames.c makes it; the block at hand is its last */
+	uint32_t block;         /* bytes left of that block */
 };
 
 static vq_status allocate(vqt_source *s, const char *name)
@@ -36,6 +38,18 @@ static vq_status allocate(vqt_source *s, const char *name)
 	return VQ_OK;
 }
 
+/* What the input has, up to room bytes, waiting for the first; none at its end. */
+static vq_status read_some(vqt_source *s, void *to, size_t room, size_t *got)
+{
+	ssize_t n;
+	do
+		n = s->shared ? pread(s->fd, to, room, (off_t)(s->base + s->len)) : read(s->fd, to, room);
+	while (n < 0 && errno == EINTR);
+	*got = n < 0 ? 0 : (size_t)n;
+	s->eof = n == 0;
+	return n < 0 ? vq_fail(VQ_EIO, "%s", strerror(errno)) : VQ_OK;
+}
+
 /* At least want bytes in the buffer (want <= BUFFER), or all there are. */
 static vq_status fill(vqt_source *s, size_t want)
 {
@@ -45,18 +59,10 @@ static vq_status fill(vqt_source *s, size_t want)
 	s->base += s->pos;
 	s->len -= s->pos;
 	s->pos = 0;
-	while (s->len < want) {
-		size_t room = BUFFER - s->len;
-		ssize_t n = s->shared ? pread(s->fd, s->buf + s->len, room, (off_t)(s->base + s->len)) : read(s->fd, s->buf + s->len, room);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return vq_fail(VQ_EIO, "%s", strerror(errno));
-		if (n == 0) {
-			s->eof = true;
-			break;
-		}
-		s->len += (size_t)n;
+	while (s->len < want && !s->eof) {
+		size_t n;
+		VQ_TRY(read_some(s, s->buf + s->len, BUFFER - s->len, &n));
+		s->len += n;
 	}
 	return VQ_OK;
 }
@@ -183,6 +189,25 @@ static vq_status skip(vqt_source *s, uint64_t n)
 	return VQ_OK;
 }
 
+/* No compressor spends 8 bytes on a size below 4 GiB: such a frame is one of vqt_frames.c, whose blocks are all alike. */
+static vq_status choose_decoder(vqt_source *s)
+{
+	const unsigned char *h = s->buf + s->pos;
+	s->stored = false;
+	if (s->len - s->pos >= 6 && h[4] == VQT_STORED_FLAGS && h[5] == VQT_STORED_WINDOW && s->content < UINT32_MAX) {
+		VQ_TRY(fill(s, VQT_STORED_HEAD + 3));
+		s->stored = s->len - s->pos >= VQT_STORED_HEAD + 3 && !(s->buf[s->pos + VQT_STORED_HEAD] & 6);
+	}
+	if (!s->stored) {
+		ZSTD_DCtx_reset(s->zstd, ZSTD_reset_session_only);
+		return VQ_OK;
+	}
+	s->pos += VQT_STORED_HEAD;
+	s->block = 0;
+	s->last = false;
+	return VQ_OK;
+}
+
 /* Looks at what follows between frames: a frame begins (in_frame), or the input is at its end (eof and nothing left). */
 static vq_status next_frame(vqt_source *s)
 {
@@ -209,13 +234,56 @@ static vq_status next_frame(vqt_source *s)
 	}
 	s->made = 0;
 	s->in_frame = true;
-	ZSTD_DCtx_reset(s->zstd, ZSTD_reset_session_only);
+	return choose_decoder(s);
+}
+
+/* As step, in a stored frame: the head of the next block, when it is due. */
+static vq_status next_block(vqt_source *s)
+{
+	VQ_TRY(fill(s, 3));
+	if (s->len - s->pos < 3)
+		return vq_fail(VQ_ETRUNC, "ends inside a frame");
+	const unsigned char *h = s->buf + s->pos;
+	uint32_t head = h[0] | (uint32_t)h[1] << 8 | (uint32_t)h[2] << 16;
+	s->last = head & 1;
+	s->block = head >> 3;
+	s->pos += 3;
+	if (head & 6 || s->block > VQT_STORED_BLOCK || s->made + s->block > s->content || (s->last && s->made + s->block != s->content))
+		return vq_fail(VQ_EFORMAT, "damaged (a stored frame with a block that cannot be)");
+	return VQ_OK;
+}
+
+static vq_status step_stored(vqt_source *s, void *to, size_t n, size_t *got)
+{
+	*got = 0;
+	while (!s->block && !s->last)
+		VQ_TRY(next_block(s));
+	if (s->block && n) {
+		size_t most = VQ_MIN(n, (size_t)s->block);
+		if (s->pos == s->len && most >= BUFFER / 8 && !s->eof) { /* past the buffer */
+			VQ_TRY(read_some(s, to, most, got));
+			s->base += s->len + *got;
+			s->pos = s->len = 0;
+		} else {
+			VQ_TRY(fill(s, 1));
+			*got = VQ_MIN(s->len - s->pos, most);
+			memcpy(to, s->buf + s->pos, *got);
+			s->pos += *got;
+		}
+		if (!*got)
+			return vq_fail(VQ_ETRUNC, "ends inside a frame");
+		s->made += *got;
+		s->block -= (uint32_t)*got;
+	}
+	s->in_frame = s->block || !s->last;
 	return VQ_OK;
 }
 
 /* One step of the decoder inside a frame; *ended at its end. Waits for input only when nothing else can be done. */
 static vq_status step(vqt_source *s, void *to, size_t n, size_t *got)
 {
+	if (s->stored)
+		return step_stored(s, to, n, got);
 	for (;;) {
 		ZSTD_outBuffer out = { to, n, 0 };
 		ZSTD_inBuffer in = { s->buf + s->pos, s->len - s->pos, 0 };

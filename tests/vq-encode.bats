@@ -222,7 +222,7 @@ codes() { local to=$1; shift; vq-encode -m $M "$@" | npz "$to"; }
     fails 1 vq-encode -m $M --samples s.vqt -o /dev/full cells.vqt
     same "$err" "vq-encode: /dev/full: No space left on device"
     fails 1 bash -c "ulimit -f 8; trap '' XFSZ; vq-encode -m $M --samples s.vqt -o x.vqt cells.vqt"
-    same "$err" "vq-encode: s.vqt: File too large"
+    [[ "$err" =~ ^"vq-encode: "[sx]".vqt: File too large"$ ]] # whichever is full first
     same "$(ls)" "cells.vqt
 raw.vqt
 run"

@@ -39,7 +39,7 @@ void vq_filter_die(vqt_filter *f)
 	vq_die(NULL);
 }
 
-int vq_filter_samples(const char *path, const char *tool, vq_status (*apply)(vqt_record *rec, void *user), void *user)
+int vq_filter_samples(const char *path, const char *tool, const char *keys, vq_status (*apply)(vqt_record *rec, void *user), void *user)
 {
 	vqt_filter f;
 	vqt_record rec;
@@ -49,6 +49,7 @@ int vq_filter_samples(const char *path, const char *tool, vq_status (*apply)(vqt
 		vq_die(NULL);
 	if (refuse_batches(f.in, tool) < 0)
 		vq_filter_die(&f);
+	vqt_look_at(f.in, keys);
 	while ((got = vqt_filter_next(&f, &rec)) > 0) {
 		vq_status s = apply(&rec, user);
 		if (s < 0)

@@ -229,7 +229,7 @@ int main(int argc, char **argv)
 		vq_misuse("--back reads the stream twice: name a file");
 	if (!from.folder && read_layout(path) < 0)
 		vq_die(NULL);
-	int status = vq_filter_samples(path, tool.name, replace, &counter);
+	int status = vq_filter_samples(path, tool.name, NULL, replace, &counter);
 	free(from.l.place);
 	vq_tensor_free(&from.montage);
 	return vq_cli_end(status);

@@ -171,7 +171,9 @@ int main(int argc, char **argv)
 		t.stats = read_stats(opt.stats);
 	if (opt.like && like_open(&t.like, opt.like, tool.name) < 0)
 		vq_die(NULL);
-	int status = vq_filter_samples(path, tool.name, normalize, &t);
+	/* A record's own statistics need its shape alone; its channels' names are for messages. */
+	bool own = !opt.like && !strcmp(t.how.scope, "record");
+	int status = vq_filter_samples(path, tool.name, own ? "channels|extent|normalize|pad|pad_mode|size" : NULL, normalize, &t);
 	vq_stats_close(t.stats);
 	like_close(t.like);
 	return vq_cli_end(status);

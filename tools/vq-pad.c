@@ -39,5 +39,5 @@ int main(int argc, char **argv)
 	if (opt.pow2 && opt.multiple_given)
 		vq_misuse("--multiple and --pow2 exclude each other");
 	vq_pad_mode mode = opt.zero ? VQ_PAD_ZERO : opt.edge ? VQ_PAD_EDGE : VQ_PAD_REFLECT;
-	return vq_cli_end(vq_filter_samples(operands.n ? operands.v[0] : NULL, tool.name, pad, &mode));
+	return vq_cli_end(vq_filter_samples(operands.n ? operands.v[0] : NULL, tool.name, "extent|pad|pad_mode|size", pad, &mode));
 }

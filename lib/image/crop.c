@@ -112,14 +112,31 @@ static void sums_f32(const float *p, const uint8_t *m, size_t n, double *inside,
 	*outside = b;
 }
 
+/* Blocks short enough for sums in bytes. */
+static void count_mask(const uint8_t *mask, size_t n, size_t *ones, size_t *zeros)
+{
+	enum { LANES = 16, TURNS = 255 };
+	*ones = *zeros = 0;
+	for (size_t i = 0; i < n;) {
+		uint8_t one[LANES] = {0}, zero[LANES] = {0};
+		size_t turns = VQ_MIN((n - i) / LANES, (size_t)TURNS);
+		for (size_t t = 0; t < turns; t++, i += LANES)
+			for (int k = 0; k < LANES; k++) {
+				one[k] = (uint8_t)(one[k] + (mask[i + (size_t)k] == 1));
+				zero[k] = (uint8_t)(zero[k] + (mask[i + (size_t)k] == 0));
+			}
+		for (int k = 0; k < LANES; k++)
+			*ones += one[k], *zeros += zero[k];
+		for (; !turns && i < n; i++)
+			*ones += mask[i] == 1, *zeros += mask[i] == 0;
+	}
+}
+
 int64_t vq_cell_measure(const void *plane, vq_dtype dtype, const uint8_t *mask, size_t n, vq_cell_light *out)
 {
-	size_t ones = 0, zeros = 0;
+	size_t ones, zeros;
 	double inside, outside;
-	for (size_t i = 0; i < n; i++) {
-		ones += mask[i] == 1;
-		zeros += mask[i] == 0;
-	}
+	count_mask(mask, n, &ones, &zeros);
 	if (dtype == VQ_U8)
 		sums_u8(plane, mask, n, &inside, &outside);
 	else if (dtype == VQ_U16)

@@ -1,6 +1,9 @@
 #include "lib/image/normalize.h"
 
 #include <float.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,10 +106,17 @@ double vq_percentile_of_ranks(uint64_t count, double p, double (*rank)(void *use
 	return t < .5 ? a + (b - a) * t : b - (b - a) * (1 - t); /* numpy's own order of operations */
 }
 
+/* Whole rows of an image follow one another, and are one long row when nobody asks for a pixel's place. */
+static vq_window joined(const vq_tensor *t, vq_window w)
+{
+	return w.w == t->shape[t->ndim - 1] ? (vq_window){ w.top, w.left, 1, w.h * w.w } : w;
+}
+
 /* The plane as a histogram of values min to max, `bins` long. */
 static void count_levels(const vq_tensor *t, int64_t c, vq_window w, int64_t min, uint32_t *bins)
 {
 	double v[VQ_PIECE];
+	w = joined(t, w);
 	for (int64_t y = w.top; y < w.top + w.h; y++) {
 		size_t at = vq_plane_offset(t, c, y, w.left), n = (size_t)w.w;
 		if (t->dtype == VQ_U8)
@@ -123,6 +133,20 @@ static void count_levels(const vq_tensor *t, int64_t c, vq_window w, int64_t min
 					bins[(int64_t)v[i] - min]++;
 			}
 	}
+}
+
+static struct range range_u16(const vq_tensor *t, int64_t c, vq_window w)
+{
+	uint16_t lo = UINT16_MAX, hi = 0;
+	w = joined(t, w);
+	for (int64_t y = w.top; y < w.top + w.h; y++) {
+		const uint16_t *p = (const uint16_t *)t->data + vq_plane_offset(t, c, y, w.left);
+		for (int64_t i = 0; i < w.w; i++) {
+			lo = p[i] < lo ? p[i] : lo;
+			hi = p[i] > hi ? p[i] : hi;
+		}
+	}
+	return (struct range){ lo, hi };
 }
 
 /* Ranks come in any order; neighbours are usual, so the last place is kept. */
@@ -189,6 +213,8 @@ vq_status vq_plane_percentiles(const vq_tensor *image, int64_t c, vq_window w, c
 	if (vq_dtype_integer(image->dtype)) {
 		if (image->dtype == VQ_U8)
 			r = (struct range){ 0, UINT8_MAX }; /* few enough as they are */
+		else if (image->dtype == VQ_U16)
+			r = range_u16(image, c, w);
 		else
 			VQ_TRY(vq_plane_each(image, c, w, range_piece, &r));
 		double count = (double)w.h * (double)w.w;
@@ -212,6 +238,45 @@ vq_status vq_map_make(vq_map *m, vq_map_kind kind, double a, double b, bool clip
 	return VQ_OK;
 }
 
+/* The common map; the return value counts the pixels that were clipped. No fused operations: the result is the same everywhere. */
+static size_t clip_plain(double a, double b, const double *restrict x, size_t n, float *restrict y)
+{
+	double k = 2 / (b - a);
+	size_t lost = 0;
+	for (size_t i = 0; i < n; i++) {
+		double v = x[i] < a ? a : x[i] > b ? b : x[i];
+		lost += v != x[i];
+		y[i] = (float)((v - a) * k - 1);
+	}
+	return lost;
+}
+
+#ifdef __x86_64__
+static __attribute__((target("avx"))) size_t clip_avx(double a, double b, const double *restrict x, size_t n, float *restrict y)
+{
+	const __m256d low = _mm256_set1_pd(a), high = _mm256_set1_pd(b), k = _mm256_set1_pd(2 / (b - a)), one = _mm256_set1_pd(1);
+	__m256d lost = _mm256_setzero_pd();
+	double sum[4];
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4) {
+		__m256d from = _mm256_loadu_pd(x + i), v = _mm256_min_pd(_mm256_max_pd(from, low), high);
+		lost = _mm256_add_pd(lost, _mm256_and_pd(_mm256_cmp_pd(v, from, _CMP_NEQ_UQ), one));
+		_mm_storeu_ps(y + i, _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_mul_pd(_mm256_sub_pd(v, low), k), one)));
+	}
+	_mm256_storeu_pd(sum, lost);
+	return (size_t)(sum[0] + sum[1] + sum[2] + sum[3]) + clip_plain(a, b, x + i, n - i, y + i);
+}
+#endif
+
+static size_t clip_piece(double a, double b, const double *restrict x, size_t n, float *restrict y)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx"))
+		return clip_avx(a, b, x, n, y);
+#endif
+	return clip_plain(a, b, x, n, y);
+}
+
 /* y of one piece; the return value counts what cannot be restored. */
 static size_t map_piece(vq_map m, const double *restrict x, size_t n, float *restrict y)
 {
@@ -231,11 +296,7 @@ static size_t map_piece(vq_map m, const double *restrict x, size_t n, float *res
 	} else {
 		double k = 2 / (m.b - m.a);
 		if (m.clip)
-			for (size_t i = 0; i < n; i++) {
-				double v = x[i] < m.a ? m.a : x[i] > m.b ? m.b : x[i];
-				lost += v != x[i];
-				y[i] = (float)((v - m.a) * k - 1);
-			}
+			lost = clip_piece(m.a, m.b, x, n, y);
 		else
 			for (size_t i = 0; i < n; i++)
 				y[i] = (float)((x[i] - m.a) * k - 1);
@@ -261,15 +322,19 @@ vq_status vq_map_plane(vq_map m, const vq_tensor *image, int64_t c, vq_window w,
 	if (out->dtype != VQ_F32 || out->ndim != image->ndim || memcmp(out->shape, image->shape, sizeof *out->shape * (size_t)out->ndim))
 		return vq_fail(VQ_EINVAL, "the result of a map is f32 and has its image's shape");
 	bool safe = vq_dtype_integer(image->dtype) && m.kind != VQ_MAP_SCORE && (m.clip || m.kind == VQ_MAP_NONE);
-	for (int64_t y = w.top; y < w.top + w.h; y++)
-		for (int64_t x = w.left; x < w.left + w.w; x += VQ_PIECE) {
-			size_t n = (size_t)VQ_MIN(VQ_PIECE, w.left + w.w - x), at = vq_plane_offset(image, c, y, x);
+	const vq_window by = safe ? joined(image, w) : w;
+	const int64_t length = by.w;
+	for (int64_t y = w.top; y < w.top + by.h; y++) {
+		size_t start = vq_plane_offset(image, c, y, w.left);
+		for (int64_t x = 0; x < length; x += VQ_PIECE) {
+			size_t n = (size_t)VQ_MIN(VQ_PIECE, length - x), at = start + (size_t)x;
 			float *o = (float *)out->data + at;
 			vq_plane_load(image, at, n, v);
 			total += map_piece(m, v, n, o);
 			if (!safe)
-				VQ_TRY(check_mapped(v, o, n, y, x, w));
+				VQ_TRY(check_mapped(v, o, n, y, w.left + x, w));
 		}
+	}
 	if (lost)
 		*lost = total;
 	return VQ_OK;

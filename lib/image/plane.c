@@ -43,33 +43,43 @@ static void find_bins(const uint32_t *count, const size_t rank[RANKS], uint32_t 
 	}
 }
 
+static uint16_t largest(const uint16_t *p, size_t n)
+{
+	uint16_t most = 0;
+	for (size_t i = 0; i < n; i++)
+		most = p[i] > most ? p[i] : most;
+	return most;
+}
+
 static vq_status measure_integers(const void *plane, vq_dtype dtype, size_t n, vq_plane_stats *out)
 {
 	/* Four tables: the same grey level again and again would wait for its own count. */
-	uint32_t *count = vq_calloc(4 * BINS, sizeof *count), bin[RANKS];
+	const uint32_t bins = dtype == VQ_U8 ? 256 : largest(plane, n) + 1u;
+	uint32_t *count = vq_calloc(4 * (size_t)bins, sizeof *count), bin[RANKS];
+	uint32_t *second = count + bins, *third = second + bins, *fourth = third + bins;
 	size_t rank[RANKS], before[RANKS], i = 0;
 	if (!count)
 		return VQ_ENOMEM;
 	if (dtype == VQ_U8) {
 		const uint8_t *p = plane;
 		for (; i + 4 <= n; i += 4)
-			count[p[i]]++, count[BINS + p[i + 1]]++, count[2 * BINS + p[i + 2]]++, count[3 * BINS + p[i + 3]]++;
+			count[p[i]]++, second[p[i + 1]]++, third[p[i + 2]]++, fourth[p[i + 3]]++;
 		for (; i < n; i++)
 			count[p[i]]++;
 	} else {
 		const uint16_t *p = plane;
 		for (; i + 4 <= n; i += 4)
-			count[p[i]]++, count[BINS + p[i + 1]]++, count[2 * BINS + p[i + 2]]++, count[3 * BINS + p[i + 3]]++;
+			count[p[i]]++, second[p[i + 1]]++, third[p[i + 2]]++, fourth[p[i + 3]]++;
 		for (; i < n; i++)
 			count[p[i]]++;
 	}
 	double sum = 0, square = 0, at[RANKS];
-	for (uint32_t v = 0; v < BINS; v++) {
-		count[v] += count[BINS + v] + count[2 * BINS + v] + count[3 * BINS + v];
+	for (uint32_t v = 0; v < bins; v++) {
+		count[v] += second[v] + third[v] + fourth[v];
 		sum += (double)v * count[v];
 	}
 	out->mean = sum / (double)n;
-	for (uint32_t v = 0; v < BINS; v++)
+	for (uint32_t v = 0; v < bins; v++)
 		square += (v - out->mean) * (v - out->mean) * count[v];
 	out->std = sqrt(square / (double)n);
 	wanted_ranks(n, rank);

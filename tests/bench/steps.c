@@ -1,9 +1,11 @@
-/* steps: how long one training step takes.   steps [--profile] MODEL SIZE BATCH f32|bf16 THREADS STEPS
+/* steps: how long one training step takes.   steps [--profile | --ops] MODEL SIZE BATCH f32|bf16 THREADS STEPS
  *
  * MODEL is codes (configs/peer.json), improved or improved-grid (configs/improved.json, global or a grid without skips), of 4 channels,
  * on BATCH whole canvases of SIZE x SIZE random numbers in [-1, 1]: forward, 2 MSE + commitment, backward, clipping to 0.5, AdamW. One
  * JSON line: the median and the least of STEPS steps after a warm-up, in ms, and the least of processor time, which other work on the
- * machine disturbs less. With --profile, the least time of each node. VQ_BENCH_DEVICE in the environment is the device, else cpu. */
+ * machine disturbs less. With --profile, the least time of each node; with --ops, a line for each kind of operation first: its name, how many
+ * there are, the sum of their least times in ms, what they compute (10^9 operations) and what they read and write (10^9 bytes, each value once).
+ * VQ_BENCH_DEVICE in the environment is the device, else cpu. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,16 +85,71 @@ static vq_status prepare(bench *b, const char *model, int size, int batch, vq_dt
 
 static int up(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 
-/* 2 operations a multiplication; 0 for what is no convolution. */
-static double flops(const vq_graph *g, const vq_node *n)
+static const vq_value *value(const vq_graph *g, int i) { return i >= 0 ? &g->v[i] : NULL; }
+
+static double conv_flops(const vq_graph *g, const vq_node *n)
 {
 	bool conv = n->op >= VQ_OP_CONV && n->op <= VQ_OP_CONV_WEIGHT;
-	if (n->op < VQ_OP_CONV || n->op > VQ_OP_DECONV_WEIGHT)
-		return 0;
 	const vq_value *in = &g->v[n->op == VQ_OP_CONV_DATA || n->op == VQ_OP_DECONV_DATA ? n->out[0] : n->in[0]];
 	const vq_value *out = &g->v[n->op == VQ_OP_CONV || n->op == VQ_OP_DECONV ? n->out[0] : n->op == VQ_OP_CONV_WEIGHT || n->op == VQ_OP_DECONV_WEIGHT ? n->in[1] : n->in[0]];
 	const vq_value *fine = conv ? out : in; /* each of its positions meets the whole kernel */
 	return 2.0 * fine->n * fine->h * fine->w * in->c * out->c * n->k * n->k;
+}
+
+/* 2 operations a multiplication; 0 for what is bound by memory anyway. */
+static double flops(const bench *b, const vq_node *n)
+{
+	const vq_graph *g = &b->g;
+	const vq_value *x = value(g, n->in[0]), *y = value(g, n->in[1]), *z = value(g, n->out[0]);
+	switch (n->op) {
+	case VQ_OP_CONV: case VQ_OP_CONV_DATA: case VQ_OP_CONV_WEIGHT: case VQ_OP_DECONV: case VQ_OP_DECONV_DATA: case VQ_OP_DECONV_WEIGHT:
+		return conv_flops(g, n);
+	case VQ_OP_LINEAR: case VQ_OP_LINEAR_DATA: return 2.0 * x->n * x->c * z->c;
+	case VQ_OP_LINEAR_WEIGHT: return 2.0 * x->n * x->c * y->c;
+	case VQ_OP_ATTENTION: case VQ_OP_ATTENTION_BWD: { /* scores and sums; backward has five such products */
+		const vq_value *v = value(g, n->in[2]);
+		double pairs = (double)x->n * x->h * x->w * x->h * x->w;
+		return 2 * pairs * (n->op == VQ_OP_ATTENTION ? x->c + v->c : 3.0 * x->c + 2.0 * v->c);
+	}
+	case VQ_OP_QUANTIZE: return 2.0 * x->n * x->h * x->w * x->c * b->c.num_embeddings;
+	default: return 0;
+	}
+}
+
+/* Each value that it names, once; the optimiser's flat buffers. */
+static double traffic(const bench *b, const vq_node *n)
+{
+	double bytes = n->op == VQ_OP_OPTIMIZE ? 28.0 * (double)b->params.sizes[1] : 0;
+	int seen[VQ_NODE_IN + VQ_NODE_OUT], have = 0;
+	for (int i = 0; i < VQ_NODE_IN + VQ_NODE_OUT; i++) {
+		int v = i < VQ_NODE_IN ? n->in[i] : n->out[i - VQ_NODE_IN];
+		bool again = v < 0;
+		for (int k = 0; k < have; k++)
+			again |= seen[k] == v;
+		if (again)
+			continue;
+		seen[have++] = v;
+		const vq_value *t = &b->g.v[v];
+		bytes += (double)t->n * t->h * t->w * t->c * (double)vq_dtype_size(t->dtype);
+	}
+	return bytes;
+}
+
+static void by_operation(const bench *b, const double *least)
+{
+	for (int op = 0; op < VQ_OPS; op++) {
+		double t = 0, f = 0, m = 0;
+		int count = 0;
+		for (int i = 0; i < b->g.nn; i++)
+			if (b->g.node[i].op == (vq_op)op) {
+				t += least[i];
+				f += flops(b, &b->g.node[i]);
+				m += traffic(b, &b->g.node[i]);
+				count++;
+			}
+		if (count)
+			printf("op %s %d %.4f %.4f %.4f\n", vq_op_name((vq_op)op), count, 1e3 * t, f / 1e9, m / 1e9);
+	}
 }
 
 static void profile(const bench *b, const double *least)
@@ -100,7 +157,7 @@ static void profile(const bench *b, const double *least)
 	for (int i = 0; i < b->g.nn; i++) {
 		const vq_node *n = &b->g.node[i];
 		const vq_value *x = n->in[0] >= 0 ? &b->g.v[n->in[0]] : NULL, *y = n->out[0] >= 0 ? &b->g.v[n->out[0]] : NULL;
-		double t = least[i], f = flops(&b->g, n);
+		double t = least[i], f = flops(b, n);
 		printf("%8.3f ms  %-16s", 1e3 * t, vq_op_name(n->op));
 		if (x)
 			printf(" %dx%dx%dx%d", x->n, x->h, x->w, x->c);
@@ -112,7 +169,7 @@ static void profile(const bench *b, const double *least)
 	}
 }
 
-static vq_status run(bench *b, int steps, bool show, double *median, double *least, double *cpu)
+static vq_status run(bench *b, int steps, void (*show)(const bench *, const double *), double *median, double *least, double *cpu)
 {
 	double *t = vq_malloc(sizeof *t * (size_t)steps), *before = vq_calloc((size_t)b->g.nn, sizeof *before), *node = vq_calloc((size_t)b->g.nn, sizeof *node);
 	vq_status s = t && before && node ? VQ_OK : VQ_ENOMEM;
@@ -142,7 +199,7 @@ static vq_status run(bench *b, int steps, bool show, double *median, double *lea
 		*median = t[steps / 2];
 		*least = t[0];
 		if (show && b->b->plan_seconds(b->plan))
-			profile(b, node);
+			show(b, node);
 	}
 	free(t);
 	free(before);
@@ -154,15 +211,15 @@ int main(int argc, char **argv)
 {
 	bench b = {0};
 	double median = 0, least = 0, cpu = INFINITY;
-	bool show = argc > 1 && !strcmp(argv[1], "--profile");
-	char **a = argv + show;
-	if (argc - show != 7 || (strcmp(a[4], "f32") && strcmp(a[4], "bf16")) || atoi(a[2]) < 1 || atoi(a[3]) < 1 || atoi(a[5]) < 1 || atoi(a[6]) < 1) {
-		fprintf(stderr, "usage: steps [--profile] codes|improved|improved-grid SIZE BATCH f32|bf16 THREADS STEPS\n");
+	bool nodes = argc > 1 && !strcmp(argv[1], "--profile"), ops = argc > 1 && !strcmp(argv[1], "--ops");
+	char **a = argv + (nodes || ops);
+	if (argc - (nodes || ops) != 7 || (strcmp(a[4], "f32") && strcmp(a[4], "bf16")) || atoi(a[2]) < 1 || atoi(a[3]) < 1 || atoi(a[5]) < 1 || atoi(a[6]) < 1) {
+		fprintf(stderr, "usage: steps [--profile | --ops] codes|improved|improved-grid SIZE BATCH f32|bf16 THREADS STEPS\n");
 		return 2;
 	}
 	vq_status s = prepare(&b, a[1], atoi(a[2]), atoi(a[3]), strcmp(a[4], "f32") ? VQ_BF16 : VQ_F32, atoi(a[5]));
 	if (s == VQ_OK)
-		s = run(&b, atoi(a[6]), show, &median, &least, &cpu);
+		s = run(&b, atoi(a[6]), nodes ? profile : ops ? by_operation : NULL, &median, &least, &cpu);
 	if (s == VQ_OK)
 		printf("{\"engine\":\"vq %s\",\"model\":\"%s\",\"size\":%s,\"batch\":%s,\"dtype\":\"%s\",\"train_ms\":%.2f,\"least_ms\":%.2f,\"cpu_ms\":%.2f,\"loss\":%.9g}\n", b.b->isa, a[1], a[2],
 			a[3], a[4], 1e3 * median, 1e3 * least, 1e3 * cpu, b.step.scalar[VQ_S_RECON]);
