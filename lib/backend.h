@@ -17,7 +17,7 @@
 
 /* --- parameters ------------------------------------------------------------------------------------------------- */
 
-typedef enum { VQ_INIT_ZERO, VQ_INIT_ONE, VQ_INIT_UNIFORM /* +-a */, VQ_INIT_NORMAL /* deviation a */ } vq_init;
+typedef enum { VQ_INIT_ZERO, VQ_INIT_ONE, VQ_INIT_UNIFORM /* +-a */, VQ_INIT_NORMAL /* deviation a */, VQ_INIT_VALUE /* a */ } vq_init;
 
 typedef struct {
 	char name[64];          /* PyTorch's name where there is one: "enc.0.weight" */

@@ -91,3 +91,10 @@ round_trip() {
     has "$err" 'embedding_dim is 256, the last of channels_per_level 16'
     [ ! -e run ]
 }
+
+@test "improved: codes that no cell uses are revived early, from a normal start with one code a cell" {
+    ok improved --set num_embeddings=64 --steps 60 --epochs 1000 --set dropout=0 -o run
+    [ "$(grep -o '"revived":[0-9]*' run/history.jsonl | cut -d : -f 2 | awk '{ n += $1 } END { print n }')" -gt 20 ]
+    vq-encode -m run/model.safetensors cells.vqt | vq-codebook-stats -m run/model.safetensors >stats.json
+    awk -v used="$(json stats.json levels.0.used)" 'BEGIN { exit !(used >= 8) }'
+}

@@ -400,9 +400,9 @@ split.csv"
 @test "SIGTERM and SIGINT while a pipe is read leave no spool" {
     for signal in TERM INT; do
         mkfifo pipe
-        { head -c 20000 cells.vqt; sleep 30; } >pipe 2>/dev/null 3>&- &
+        { head -c -200 cells.vqt; sleep 30; } >pipe 2>/dev/null 3>&- &
         local writer=$!
-        start vq-train -o run pipe
+        start vq-train --memory 0 -o run pipe
         for _ in $(seq 100); do [ -n "$(ls run 2>/dev/null)" ] && break; sleep 0.05; done
         [ -n "$(ls run)" ]
         kill -$signal "$pid"
@@ -434,7 +434,7 @@ teardown() { umount disk 2>/dev/null || true; }
     same "$(ls disk/run)" "config.json
 split.csv"
     rm -r disk/run
-    fails 1 "${small[@]}" bash -c 'vq-train -o disk/run <cells.vqt'
+    fails 1 "${small[@]}" bash -c 'vq-train --memory 0 -o disk/run <cells.vqt'
     same "$err" "vq-train: disk/run/spool.vqt: $full"
     [ ! -e disk/run ]
 }

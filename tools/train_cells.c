@@ -116,29 +116,40 @@ static vq_status first(train_cells *t, const cJSON *header, const vqt_record *re
 	return VQ_OK;
 }
 
-static vq_status open_spool(const char *spool, const cJSON *header, vqt_writer **w)
+/* The cells of a pipe that memory does not hold, as far as they have come: nothing is written while all are held. */
+typedef struct { char *path; vqt_writer *w; uint32_t n; } spool;
+
+static vq_status open_spool(spool *p, const cJSON *header)
 {
 	cJSON *h = cJSON_Duplicate(header, true);
 	if (!h || vq_json_set(h, "kind", cJSON_CreateString("samples")) < 0) {
 		cJSON_Delete(h);
 		return vq_fail(VQ_ENOMEM, "out of memory");
 	}
-	vq_status s = vqt_create(w, spool, h, NULL);
+	vq_status s = vqt_create(&p->w, p->path, h, NULL);
 	cJSON_Delete(h);
 	return s;
 }
 
-/* All records of the stream; copies them to w unless it is NULL. The trouble with a record begins with the stream's name. */
-static vq_status read_all(train_cells *t, vq_sample_reader *in, const vq_norm *raw, const char *by, const char *declared, vqt_writer *w)
+static vq_status put_spool(spool *p, const cJSON *header, const vqt_record *rec, train_cell *c)
+{
+	if (!p->w)
+		VQ_TRY(open_spool(p, header));
+	c->at = p->n++;
+	return vqt_put(p->w, rec);
+}
+
+/* All records of the stream; copies those that are not held to p unless it has no path. The trouble with a record begins with the stream's name. */
+static vq_status read_all(train_cells *t, vq_sample_reader *in, const vq_norm *raw, const char *by, const char *declared, spool *p)
 {
 	vqt_record rec;
 	uint32_t before = t->n;
 	int got;
 	while ((got = vq_sample_reader_next(in, &rec)) > 0) {
 		vq_status s = t->n ? VQ_OK : first(t, vqt_header(in->in), &rec, raw);
-		vq_status put = s == VQ_OK && w ? vqt_put(w, &rec) : VQ_OK; /* before add() changes the record */
-		if (s == VQ_OK && put == VQ_OK)
+		if (s == VQ_OK)
 			s = add(t, &rec, by, declared, t->n - before);
+		vq_status put = s == VQ_OK && p->path && !t->v[t->n - 1].cell.pixels ? put_spool(p, vqt_header(in->in), &rec, &t->v[t->n - 1]) : VQ_OK;
 		vqt_record_free(&rec);
 		if (s < 0)
 			return vq_context(s, "%s", vqt_name(in->in));
@@ -150,42 +161,41 @@ static vq_status read_all(train_cells *t, vq_sample_reader *in, const vq_norm *r
 }
 
 /* What cells beyond the memory limit are read from again. A copy is only kept open: its name goes at once, so that it cannot be left behind. */
-static vq_status open_again(train_cells *t, const char *path, const char *spool)
+static vq_status open_again(train_cells *t, const char *path, const spool *p)
 {
-	vq_status s = vqt_file_open(&t->file[t->files], spool ? spool : path, "samples", NULL);
-	if (spool)
-		unlink(spool);
+	if (p->path && !p->n)
+		return VQ_OK;
+	vq_status s = vqt_file_open(&t->file[t->files], p->path ? p->path : path, "samples", NULL);
+	if (p->path)
+		unlink(p->path);
 	return s;
 }
 
 vq_status train_cells_read(train_cells *t, const char *path, const char *run, const vq_norm *raw, const char *by, const char *declared)
 {
 	vq_sample_reader in;
-	vqt_writer *w = NULL;
-	char *spool = NULL;
+	spool copy = {0};
 	VQ_TRY(vq_sample_reader_open(&in, path));
-	const cJSON *header = vqt_header(in.in), *chain = cJSON_GetObjectItemCaseSensitive(header, "chain");
+	const cJSON *chain = cJSON_GetObjectItemCaseSensitive(vqt_header(in.in), "chain");
 	vq_status s = VQ_OK;
 	if (!t->files)
 		vq_xxh64_init(&t->hash, 0);
 	if (!t->chain && !(t->chain = chain ? cJSON_Duplicate(chain, true) : cJSON_CreateArray()))
 		s = vq_fail(VQ_ENOMEM, "out of memory");
-	if (s == VQ_OK && !(regular(path) && !in.batches)) {
-		spool = vq_format("%s/spool.vqt", run);
-		s = spool ? open_spool(spool, header, &w) : VQ_ENOMEM;
-	}
+	if (s == VQ_OK && !(regular(path) && !in.batches) && !(copy.path = vq_format("%s/spool.vqt", run)))
+		s = VQ_ENOMEM;
 	if (s == VQ_OK)
-		s = read_all(t, &in, raw, by, declared, w);
+		s = read_all(t, &in, raw, by, declared, &copy);
 	if (s == VQ_OK && vqt_warning(in.in))
 		vq_warn("%s", vqt_warning(in.in));
 	vq_sample_reader_close(&in);
-	if (w && s == VQ_OK)
-		s = vqt_finish(w);
+	if (copy.w && s == VQ_OK)
+		s = vqt_finish(copy.w);
 	else
-		vqt_abort(w);
+		vqt_abort(copy.w);
 	if (s == VQ_OK)
-		s = open_again(t, path, spool);
-	free(spool);
+		s = open_again(t, path, &copy);
+	free(copy.path);
 	t->files++;
 	return s;
 }

@@ -29,8 +29,8 @@ typedef struct {
 } train_cells;
 
 /* Zero-initialise, set rule, need_masks and limit (bytes of pixels to hold in memory; the rest is read again when needed). Reads a whole
- * stream once (path NULL: standard input) and adds its cells; at most two streams. A pipe, or a stream of batches, is copied to RUN, to a
- * file that has no name any more when this returns. raw: how
+ * stream once (path NULL: standard input) and adds its cells; at most two streams. What memory does not hold of a pipe, or of a stream of
+ * batches, is copied to RUN, to a file that has no name any more when this returns. raw: how
  * raw records are to be normalised. by: as vq_part_group. declared: the part of all its cells ("val"), or NULL. */
 vq_status train_cells_read(train_cells *t, const char *path, const char *run, const vq_norm *raw, const char *by, const char *declared);
 /* For vq_train_calls: ctx is the train_cells. */

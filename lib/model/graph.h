@@ -49,6 +49,10 @@ int vq_layer_attention(vq_builder *b, int x, const char *name, int inner);
 int vq_layer_dropout(vq_builder *b, int x, float p);
 int vq_layer_cast(vq_builder *b, int x, vq_dtype t);
 
+/* The moving count of a row that is no encoder output (normal and uniform start): next to nothing, so that rows which nobody uses are
+ * soon seen to be dead. With a count of 1 that takes ln(K / batch) / (1 - decay) steps: many hundred for one code a cell. */
+#define VQ_START_COUNT 1e-3f
+
 /* Quantises z (f32). Returns q in the compute type; *codes gets the codes' value. */
 typedef struct {
 	int size;

@@ -276,7 +276,7 @@ int vq_layer_quantize(vq_builder *b, int z, vq_quant_spec s, int *codes)
 	n->scale = s.scale;
 	if (!s.ema)
 		return q;
-	int ema_n = vq_value_param(b, join(buf, s.name, "ema_count"), false, VQ_INIT_ONE, 0, 1, (int64_t[]){ s.size });
+	int ema_n = vq_value_param(b, join(buf, s.name, "ema_count"), false, VQ_INIT_VALUE, VQ_START_COUNT, 1, (int64_t[]){ s.size });
 	int ema_m = vq_value_param(b, join(buf, s.name, "ema_sum"), false, VQ_INIT_ZERO, 0, 2, shape);
 	int step_n = vq_value_param(b, join(buf, s.name, "step_count"), false, VQ_INIT_ZERO, 0, 1, (int64_t[]){ s.size });
 	int step_m = vq_value_param(b, join(buf, s.name, "step_sum"), false, VQ_INIT_ZERO, 0, 2, shape);

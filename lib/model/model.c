@@ -105,6 +105,17 @@ vq_status vq_model_params(const vq_config *c, int channels, vq_params *p)
 	return s;
 }
 
+static float start_value(const vq_param *q, vq_rng *r)
+{
+	switch (q->init) {
+	case VQ_INIT_ONE:     return 1;
+	case VQ_INIT_VALUE:   return q->init_a;
+	case VQ_INIT_UNIFORM: return (float)((2 * vq_rng_uniform(r) - 1) * (double)q->init_a);
+	case VQ_INIT_NORMAL:  return (float)(vq_rng_normal(r) * (double)q->init_a);
+	default:              return 0;
+	}
+}
+
 void vq_model_init(const vq_params *params, const vq_config *c, uint64_t seed, float *state, float *param)
 {
 	memset(state, 0, sizeof *state * params->sizes[0]);
@@ -114,10 +125,9 @@ void vq_model_init(const vq_params *params, const vq_config *c, uint64_t seed, f
 		vq_rng r = vq_rng_make(seed, 0x1000 + (uint64_t)i);
 		float *x = (q->trainable ? param : state) + q->offset;
 		for (size_t j = 0; j < q->count; j++)
-			x[j] = q->init == VQ_INIT_ONE ? 1 : q->init == VQ_INIT_UNIFORM ? (float)((2 * vq_rng_uniform(&r) - 1) * (double)q->init_a) :
-			       q->init == VQ_INIT_NORMAL ? (float)(vq_rng_normal(&r) * (double)q->init_a) : 0;
+			x[j] = start_value(q, &r);
 	}
-	/* a running sum starts as its count of 1 times the row */
+	/* a running sum starts as its count times the row */
 	for (int i = 0; i < params->n; i++) {
 		char name[64];
 		size_t n = strlen(params->p[i].name);
@@ -125,7 +135,7 @@ void vq_model_init(const vq_params *params, const vq_config *c, uint64_t seed, f
 			continue;
 		snprintf(name, sizeof name, "%.*s.codebook", (int)VQ_MIN(n - 8, (size_t)54), params->p[i].name);
 		int book = vq_params_find(params, name);
-		if (book >= 0)
-			memcpy(state + params->p[i].offset, state + params->p[book].offset, sizeof *state * params->p[i].count);
+		for (size_t j = 0; book >= 0 && j < params->p[i].count; j++)
+			state[params->p[i].offset + j] = VQ_START_COUNT * state[params->p[book].offset + j];
 	}
 }

@@ -124,7 +124,7 @@ vq_status engine_build(engine *e, int y)
 	for (int i = 0; i < e->params.n; i++) {
 		double *x = engine_noise(&r, VQ_F32, e->params.p[i].count);
 		for (size_t j = 0; j < e->params.p[i].count; j++)
-			x[j] = e->params.p[i].init == VQ_INIT_UNIFORM ? (double)(float)(x[j] * (double)e->params.p[i].init_a) : e->params.p[i].init == VQ_INIT_ONE ? 1 + .1 * fabs(x[j]) : x[j];
+			x[j] = e->params.p[i].init == VQ_INIT_UNIFORM ? (double)(float)(x[j] * (double)e->params.p[i].init_a) : e->params.p[i].init == VQ_INIT_ONE || e->params.p[i].init == VQ_INIT_VALUE ? 1 + .1 * fabs(x[j]) : x[j];
 		engine_put_param(e, e->params.p[i].name, x);
 		free(x);
 	}
