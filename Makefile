@@ -2,6 +2,9 @@
 #   BUILD=build           where objects and programs go
 #   WERROR=1              warnings are errors (what `make check` uses)
 #   SAN=1                 AddressSanitizer and UndefinedBehaviorSanitizer
+#   CUDA=0                no CUDA backend; CUDA=1: it must be built; else when nvcc and cuDNN 9 are found (CUDA_HOME=/usr/local/cuda)
+#   CUDA_ARCHS=90         the devices that it holds code for; others from 7.5 on translate it once, when they first run it. For a package:
+#                         CUDA_ARCHS=all
 #   PREFIX=/usr/local DESTDIR=
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -36,7 +39,20 @@ ALLC     := -std=c11 -fopenmp -fno-math-errno -ffp-contract=fast $(WARN) $(CPPFL
 LDFLAGS  += -fopenmp -Wl,--as-needed
 LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng $(if $(DEFLATE),-ldeflate) -lzstd -lcjson $(HDF5_LIB) -lz -lm -lpthread -ldl
 
-LIB_SRC   := $(wildcard lib/*.c lib/*/*.c formats/*.c) $(filter-out $(wildcard tools/vq-*.c),$(wildcard tools/*.c))
+# The CUDA backend is a file of its own, which the programs load when they are asked for it; it takes what it needs of lib from them.
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null)))
+NVCC      ?= $(CUDA_HOME)/bin/nvcc
+CUDNN_H   := $(firstword $(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h /usr/include/*-linux-gnu/cudnn.h))
+ifeq ($(origin CUDA),undefined)
+CUDA      := $(if $(SAN),0,$(if $(wildcard $(NVCC)),$(if $(CUDNN_H),1,0),0))
+endif
+CUDA_SRC  := $(wildcard lib/cuda/*.c)
+ifeq ($(CUDA),1)
+CUDA_LIB  := $(BUILD)/lib/vq/libvq_cuda.so
+LDFLAGS   += -rdynamic
+endif
+
+LIB_SRC   := $(filter-out $(CUDA_SRC),$(wildcard lib/*.c lib/*/*.c formats/*.c)) $(filter-out $(wildcard tools/vq-*.c),$(wildcard tools/*.c))
 TOOL_SRC  := $(wildcard tools/vq-*.c)
 UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 UNIT_AUX  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
@@ -48,7 +64,7 @@ BENCH := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
 OBJ    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
-all: $(TOOLS)
+all: $(TOOLS) $(CUDA_LIB)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -79,6 +95,15 @@ $(BUILD)/obj/lib/cpu/wino_v%.o: lib/cpu/wino_kernels.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(WINO_v$*) -DWINO_LEVEL=v$* -c -o $@ $<
 
+# What a bare CUDA machine can build: the library without the CPU backend, and the programs that test and time the CUDA backend.
+ifeq ($(GPU_MIN),1)
+ALLC       += -DVQ_NO_CPU
+LIB_SRC    := $(filter-out $(CUDA_SRC) lib/cpu/%,$(wildcard lib/*.c lib/*/*.c))
+KERNEL_OBJ :=
+LDLIBS     := -lm -lpthread -ldl
+UNIT_AUX   := $(addprefix tests/unit/,engine.c naive.c slopes.c) $(wildcard tests/unit/ref*.c)
+endif
+
 # An archive, so that a filter links only what it uses.
 $(BUILD)/libvq.a: $(call OBJ,$(LIB_SRC)) $(KERNEL_OBJ)
 	@rm -f $@
@@ -98,7 +123,7 @@ EMULATED := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(wildcard lib/cuda/*.cu))
 $(BUILD)/emulated/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) -x c++ -std=c++17 -fno-strict-aliasing -fno-exceptions -fno-rtti $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) \
-	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -O1 -MMD -MP -c -o $@ $<
+	    -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized $(CPPFLAGS) $(CFLAGS) -fPIC -O1 -MMD -MP -c -o $@ $<
 $(BUILD)/unit/test_cuda_%: $(BUILD)/obj/tests/unit/test_cuda_%.o $(EMULATED) $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -107,11 +132,52 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# --- CUDA ---------------------------------------------------------------------------------------------------------
+GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state $(if $(GPU_MIN),,test_model test_train)
+CUDA_ARCHS ?= 90
+CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
+CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75
+CUDA_OBJ   := $(CUDA_SRC:%.c=$(BUILD)/cuda/%.o)
+CUDA_LIBS  := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcudart_static -lrt -lpthread -ldl
+$(BUILD)/cuda/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -fPIC $(if $(filter tests/gpu/driver.c,$<),,-fvisibility=hidden) -isystem $(CUDA_HOME)/include -c -o $@ $<
+$(BUILD)/cuda/archs: force # changes only when the list does
+	@mkdir -p $(@D)
+	@echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' > $@
+.PHONY: force
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/archs
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_CODE) $(if $(filter 1,$(WERROR)),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden,-Wall \
+	    $(CPPFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(wildcard lib/cuda/*.cu))
+	@mkdir -p $(@D)
+	$(CXX) -shared -o $@ $^ $(CUDA_LIBS)
+
+# The whole backend on the host: the same tests of the engine that make check-gpu puts to a device. They find the backend beside them.
+HOST_UNITS := $(addprefix $(BUILD)/emulated/unit/,$(GPU_UNITS))
+$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/nodes.o lib/cuda/spec.o tests/gpu/host.o tests/unit/fibres.o) $(EMULATED)
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) -shared -o $@ $^
+$(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o
+	@mkdir -p $(@D)
+	$(CC) -shared -o $@ $^
+$(BUILD)/gpu/%: $(BUILD)/obj/tests/gpu/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# The operation graphs of the models' convolutions, made by cuDNN without a device.
+$(BUILD)/gpu/graphs: $(BUILD)/cuda/tests/gpu/graphs.o $(BUILD)/cuda/lib/cuda/conv.o $(BUILD)/cuda/lib/cuda/spec.o $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcudart_static -lrt
+$(BUILD)/emulated/unit/%: $(BUILD)/unit/%
+	@mkdir -p $(@D)
+	cp $< $@
+
 .PHONY: units bench-programs
-units: $(UNITS)
+units: $(UNITS) $(if $(CUDA_LIB),$(BUILD)/gpu/graphs $(HOST_UNITS) $(addprefix $(BUILD)/emulated/,lib/vq/libvq_cuda.so driver/libcuda.so.1))
 bench-programs: $(BENCH)
 
--include $(shell find $(BUILD)/obj $(BUILD)/emulated -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/emulated $(BUILD)/cuda -name '*.d' 2>/dev/null)
 .SECONDARY:
 
 # --- what a machine needs -----------------------------------------------------------------------------------------
@@ -201,6 +267,19 @@ bench-steps: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) bench-programs
 	@BUILD="$(BUILD)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/bench/run-steps
 
+# Tests and timings of the CUDA backend on a device. GPU_MIN=1: of what gpu-min builds, which needs no library but CUDA's and cuDNN.
+.PHONY: gpu-min check-gpu bench-gpu
+GPU_BUILD := $(BUILD)/$(if $(GPU_MIN),gpu-min,check)
+GPU_PARTS := $(addprefix $(GPU_BUILD)/,$(addprefix unit/,$(GPU_UNITS)) gpu/probe gpu/ops lib/vq/libvq_cuda.so $(if $(GPU_MIN),,bench/steps bin/vq-synth bin/vq-normalize bin/vq-train))
+gpu-min:
+	@$(MAKE) --no-print-directory -s GPU_MIN=1 CUDA=1 BUILD=$(BUILD) gpu-parts
+.PHONY: gpu-parts
+gpu-parts:
+	@$(MAKE) --no-print-directory -s -j$$(nproc) CUDA=1 BUILD=$(GPU_BUILD) $(GPU_PARTS)
+check-gpu bench-gpu: %-gpu: force
+	@if [ "$(CUDA)" != 1 ]; then echo "$@: skipped: nvcc and cuDNN are not there"; exit 0; fi; \
+	$(MAKE) --no-print-directory -s BUILD=$(BUILD) gpu-parts && BUILD="$(GPU_BUILD)" UNITS="$(GPU_UNITS)" MAKE="$(MAKE)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/gpu/$*
+
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
 	@tests/fuzz/run $(BUILD)/asan
@@ -213,6 +292,7 @@ man: all
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man{1,5,7} $(DESTDIR)$(PREFIX)/share/vq/configs $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	$(if $(CUDA_LIB),install -D $(CUDA_LIB) $(DESTDIR)$(PREFIX)/lib/vq/libvq_cuda.so)
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
@@ -224,7 +304,7 @@ uninstall:
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$t; done
 	for p in $(notdir $(wildcard man/*.5)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man5/$$p; done
 	for p in $(notdir $(wildcard man/*.7)); do rm -f $(DESTDIR)$(PREFIX)/share/man/man7/$$p; done
-	rm -rf $(DESTDIR)$(PREFIX)/share/vq
+	rm -rf $(DESTDIR)$(PREFIX)/share/vq $(DESTDIR)$(PREFIX)/lib/vq
 
 clean:
 	rm -rf $(BUILD)
@@ -236,4 +316,5 @@ help:
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
 	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
+	@echo "make check-gpu | bench-gpu [GPU_MIN=1] | gpu-min   the CUDA backend on a device"
 	@echo "make all | install | uninstall | clean | man | deps"

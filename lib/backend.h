@@ -171,6 +171,7 @@ struct vq_backend {
 	const char *name;       /* "cpu", "cuda" */
 	char isa[64];           /* "avx512_bf16", ... recorded in code streams */
 	int threads;
+	char instead[256];      /* asked for "auto": why this is not the device; else empty */
 	bool bf16;              /* real bf16 instructions at hand */
 
 	vq_status (*store_make)(vq_backend *, const vq_params *, bool training, vq_store **);
@@ -190,7 +191,8 @@ struct vq_backend {
 	vq_status (*plan_write)(vq_plan *, int value, const void *host);
 	vq_status (*plan_read)(vq_plan *, int value, void *host);
 	vq_status (*plan_run)(vq_plan *, vq_step *, unsigned phases);
-	/* A host pointer to a value of the last run when the backend computes in host memory, else NULL (use plan_read). */
+	/* A host pointer to a value: an input's is written before a run, which takes what it holds; another's holds what the last run left, to be
+	 * read before the next one. A backend with memory of its own makes a copy here: ask again after each run. NULL: no memory for that. */
 	void *(*plan_host)(vq_plan *, int value);
 	/* Runs the phases again, looking at what each node takes from the host and the parameters (an activation may make 0 of NaN) and what it
 	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages:
@@ -203,7 +205,8 @@ struct vq_backend {
 	void (*close)(vq_backend *);
 };
 
-/* device: "cpu", "cuda" or "auto". threads at least 1. Not built or not present: VQ_EUNSUP, with which of the two it is. */
+/* device: "cpu", "cuda" or "auto" (cuda where there is one, else cpu, with `instead` set). threads at least 1. Not built, no driver or no
+ * device: VQ_EUNSUP, with which of them it is. */
 vq_status vq_backend_open(vq_backend **b, const char *device, int threads);
 const char *vq_op_name(vq_op op);
 

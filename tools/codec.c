@@ -70,6 +70,7 @@ vq_status codec_open(codec **out, const vq_model *m, const char *device, int thr
 int codec_threads(const codec *c) { return c->n; }
 const char *codec_device(const codec *c) { return c->w[0].b->name; }
 const char *codec_isa(const codec *c) { return c->w[0].b->isa; }
+const char *codec_instead(const codec *c) { return c->w[0].b->instead; }
 
 /* The plan for a cell of this extent, made or found; the one unused for longest makes room. */
 static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)

@@ -30,6 +30,7 @@ vq_status codec_open(codec **c, const vq_model *m, const char *device, int threa
 int codec_threads(const codec *c);
 const char *codec_device(const codec *c); /* "cpu" */
 const char *codec_isa(const codec *c);
+const char *codec_instead(const codec *c); /* vq_backend.instead */
 /* worker: 0 to codec_threads-1, from inside an OpenMP parallel region, one thread a worker. */
 vq_status codec_encode(codec *c, int worker, const vq_cell *cell, bool features, cell_codes *out);
 /* pixels [C,H,W] of the extent (fresh; caller frees) from the codes of every level and the skips of the model. VQ_EINVAL: a code beyond its codebook. */

@@ -268,6 +268,8 @@ int main(int argc, char **argv)
 	d.clip = !no_clip && d.model.norm.clip && (d.model.norm.method == VQ_NORM_ROBUST || d.model.norm.method == VQ_NORM_MINMAX);
 	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, true) < 0)
 		vq_die(NULL);
+	if (*codec_instead(d.codec))
+		vq_info("computing on the CPU: %s", codec_instead(d.codec));
 	open_output(&d);
 	vq_window_job job = { vq_cli.threads, next, work, put, &d };
 	if (vq_window_run(&job) < 0) {

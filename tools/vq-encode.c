@@ -286,6 +286,8 @@ int main(int argc, char **argv)
 		open_split(&e);
 	if (vq_sample_reader_open(&e.in, operands.n ? operands.v[0] : NULL) < 0 || codec_open(&e.codec, &e.model, device[vq_cli.device], vq_cli.threads, false) < 0)
 		vq_die(NULL);
+	if (*codec_instead(e.codec))
+		vq_info("computing on the CPU: %s", codec_instead(e.codec));
 	check_channels(&e);
 	open_outputs(&e);
 	vq_window_job job = { vq_cli.threads, next, work, put, &e };

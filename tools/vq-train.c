@@ -353,6 +353,8 @@ int main(int argc, char **argv)
 	if (vq_backend_open(&b, device[vq_cli.device], vq_cli.threads) < 0 ||
 	    !(dir = vq_strdup(run_path ? run_path : *r.model.config.save_directory ? r.model.config.save_directory : "run")))
 		vq_die(NULL);
+	if (*b->instead)
+		vq_info("computing on the CPU: %s", b->instead);
 	for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; )
 		dir[--n] = 0;
 	vq_status s = resume ? resume_config(&from, dir, &r.model.config) : VQ_OK;

@@ -4,7 +4,8 @@
  * on BATCH whole canvases of SIZE x SIZE random numbers in [-1, 1]: forward, 2 MSE + commitment, backward, clipping to 0.5, AdamW. One
  * JSON line: the median and the least of STEPS steps after a warm-up, in ms, and the least of processor time, which other work on the
  * machine disturbs less. With --profile, the least time of each node; with --ops, a line for each kind of operation first: its name, how many
- * there are, the sum of their least times in ms, what they compute (10^9 operations) and what they read and write (10^9 bytes, each value once). */
+ * there are, the sum of their least times in ms, what they compute (10^9 operations) and what they read and write (10^9 bytes, each value once).
+ * VQ_BENCH_DEVICE in the environment is the device, else cpu. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static vq_status prepare(bench *b, const char *model, int size, int batch, vq_dt
 	vq_model_info info;
 	VQ_TRY(configure(&b->c, model));
 	VQ_TRY(vq_model_describe(&b->c, CHANNELS, &info));
-	VQ_TRY(vq_backend_open(&b->b, "cpu", threads));
+	VQ_TRY(vq_backend_open(&b->b, getenv("VQ_BENCH_DEVICE") ? getenv("VQ_BENCH_DEVICE") : "cpu", threads));
 	if (t == VQ_BF16 && !b->b->bf16)
 		return vq_fail(VQ_EUNSUP, "this machine has no bf16 instructions");
 	VQ_TRY(vq_model_params(&b->c, CHANNELS, &b->params));
@@ -173,14 +174,16 @@ static vq_status run(bench *b, int steps, void (*show)(const bench *, const doub
 	double *t = vq_malloc(sizeof *t * (size_t)steps), *before = vq_calloc((size_t)b->g.nn, sizeof *before), *node = vq_calloc((size_t)b->g.nn, sizeof *node);
 	vq_status s = t && before && node ? VQ_OK : VQ_ENOMEM;
 	for (int i = -WARM; i < steps && s == VQ_OK; i++) {
-		memcpy(before, b->b->plan_seconds(b->plan), sizeof *before * (size_t)b->g.nn);
+		const double *now = b->b->plan_seconds(b->plan); /* NULL where nodes are not timed */
+		if (now)
+			memcpy(before, now, sizeof *before * (size_t)b->g.nn);
 		if ((s = b->b->plan_write(b->plan, b->io.input, b->x)) < 0) /* a step may take its memory for something else */
 			break;
 		clock_t busy = clock();
 		double start = vq_seconds();
 		b->step.step = (uint64_t)(i + WARM);
 		s = b->b->plan_run(b->plan, &b->step, VQ_FORWARD | VQ_BACKWARD | VQ_UPDATE);
-		for (int j = 0; j < b->g.nn && i >= 0; j++) {
+		for (int j = 0; j < b->g.nn && i >= 0 && now; j++) {
 			double d = b->b->plan_seconds(b->plan)[j] - before[j];
 			node[j] = i ? fmin(node[j], d) : d;
 		}
@@ -195,7 +198,7 @@ static vq_status run(bench *b, int steps, void (*show)(const bench *, const doub
 		qsort(t, (size_t)steps, sizeof *t, up);
 		*median = t[steps / 2];
 		*least = t[0];
-		if (show)
+		if (show && b->b->plan_seconds(b->plan))
 			show(b, node);
 	}
 	free(t);

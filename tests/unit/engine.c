@@ -21,11 +21,17 @@ static void *memory(size_t n, size_t size)
 	return p;
 }
 
+const char *engine_device(void)
+{
+	const char *d = getenv("VQ_TEST_DEVICE");
+	return d && *d ? d : "cpu";
+}
+
 void engine_open(engine *e, engine_spec s)
 {
 	*e = (engine){ .spec = s, .seed = -1 };
 	s.threads = s.threads ? s.threads : 2;
-	must(vq_backend_open(&e->be, "cpu", s.threads));
+	must(vq_backend_open(&e->be, engine_device(), s.threads));
 	e->g = (vq_graph){ .params = &e->params, .items_max = s.items ? s.items : s.n, .packed = s.packed, .compute = s.compute ? s.compute : VQ_F32 };
 	e->b = (vq_builder){ .g = &e->g, .params = &e->params, .declare = true, .training = !s.inference };
 	if (s.update)

@@ -42,6 +42,8 @@ typedef struct {
 	const float *frozen;    /* set with g.frozen, before engine_build: weights of a frozen network */
 } engine;
 
+/* The device that tests of the engine run on: VQ_TEST_DEVICE in the environment, else "cpu". */
+const char *engine_device(void);
 void engine_open(engine *e, engine_spec s);
 void engine_close(engine *e);
 /* A value that the test writes before a run. Float ones have a gradient when something after them is differentiable. */

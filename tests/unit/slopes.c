@@ -51,7 +51,7 @@ static void compare_slopes(slopes *s, const char *what, size_t n, double *x, con
 		top = fmax(top, fabs(slope));
 		error = isfinite(gradient[i]) ? fmax(error, fabs(slope - gradient[i])) : INFINITY;
 	}
-	if (error > s->limit * top + 1e-6 && !*s->wrong)
+	if (error > s->limit * top + 3e-6 && !*s->wrong)
 		snprintf(s->wrong, 200, "gradient by %s is off by %.3g of %.3g", what, error, top);
 }
 

@@ -2,6 +2,7 @@
 #include "lib/model/again.h"
 #include "lib/model/model.h"
 #include "lib/rng.h"
+#include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 
 enum { CH = 2, SIDE = 64, N = 2 };
@@ -27,7 +28,7 @@ static outcome train(const vq_config *c, vq_dtype compute)
 	vq_backend *b;
 	vq_store *s;
 	vq_plan *plan;
-	CHECK_OK(vq_backend_open(&b, "cpu", 1));
+	CHECK_OK(vq_backend_open(&b, engine_device(), 1));
 	CHECK_OK(vq_model_params(c, CH, &params));
 	CHECK_OK(b->store_make(b, &params, true, &s));
 	float *state = calloc(params.sizes[0], sizeof *state), *param = calloc(params.sizes[1], sizeof *param);

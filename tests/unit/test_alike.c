@@ -1,6 +1,7 @@
 /* Batches of cells of about one size, a canvas each, and the trainer with models that take them so. */
 #include "lib/model/graph.h"
 #include "lib/train/alike.h"
+#include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 
 enum { CELLS = 30 };
@@ -112,7 +113,7 @@ static size_t train(world *w, float **out)
 {
 	vq_backend *b;
 	vq_trainer *t;
-	CHECK_OK(vq_backend_open(&b, "cpu", 2));
+	CHECK_OK(vq_backend_open(&b, engine_device(), 2));
 	vq_trainer_options o = { .config = &w->config, .channels = 1, .backend = b, .train = w->number, .val = w->number + 24, .n_train = 24, .n_val = 6,
 		.clip = true, .started = vq_seconds(), .calls = { w, get_cell, get_cell, at_epoch, NULL } };
 	w->epochs = 0;
@@ -128,7 +129,7 @@ static size_t train(world *w, float **out)
 	CHECK(isfinite(again[0]));
 	free(again);
 	char *profile = vq_trainer_profile(t);
-	CHECK_HAS(profile, "deconv");
+	CHECK((profile && strstr(profile, "deconv")) || strcmp(b->name, "cpu")); /* others do not measure each node */
 	free(profile);
 	vq_trainer_free(t);
 	b->close(b);

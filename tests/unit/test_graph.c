@@ -209,7 +209,7 @@ static void gradients_on(const char *what, const char *settings[], int canvases,
 	step.scale[VQ_SCALE_RECON] = .01f;
 	for (int l = 0; l < VQ_CODE_LEVELS_MAX; l++)
 		step.scale[VQ_SCALE_COMMIT + l] = .05f + .01f * (float)l;
-	CHECK_OK(vq_backend_open(&be, "cpu", 2));
+	CHECK_OK(vq_backend_open(&be, engine_device(), 2));
 	CHECK_OK(vq_model_params(&c, C, &params));
 	CHECK_OK(vq_model_graph(&c, C, &params, VQ_GRAPH_TRAIN, (vq_canvas){ canvases, H, W, items, true, VQ_F32 }, &g, &io));
 	CHECK_OK(be->store_make(be, &params, true, &store));

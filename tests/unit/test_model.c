@@ -3,6 +3,7 @@
 #include "lib/model/model.h"
 #include "lib/model/graph.h"
 #include "lib/rng.h"
+#include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 
 /* The state_dict of a plain PyTorch nn.Sequential of the same layers, in its order; c stands for the image's channels. */
@@ -115,7 +116,7 @@ static void open_model(model *m, int channels, const char *set, int threads)
 {
 	*m = (model){ .c = config("configs/cells.json"), .channels = channels };
 	set_all(&m->c, set);
-	CHECK_OK(vq_backend_open(&m->be, "cpu", threads));
+	CHECK_OK(vq_backend_open(&m->be, engine_device(), threads));
 	CHECK_OK(vq_model_params(&m->c, channels, &m->params));
 	CHECK_OK(m->be->store_make(m->be, &m->params, true, &m->store));
 	float *state = malloc(sizeof *state * m->params.sizes[0]), *param = malloc(sizeof *param * m->params.sizes[1]);
@@ -473,7 +474,7 @@ static void open_form(model *m, size_t form)
 	for (int i = 0; forms[form].set[i]; i++)
 		CHECK_OK(vq_config_set(&m->c, forms[form].set[i]));
 	CHECK_OK(vq_config_check(&m->c));
-	CHECK_OK(vq_backend_open(&m->be, "cpu", 2));
+	CHECK_OK(vq_backend_open(&m->be, engine_device(), 2));
 	CHECK_OK(vq_model_params(&m->c, 2, &m->params));
 	CHECK_OK(m->be->store_make(m->be, &m->params, false, &m->store));
 	float *state = malloc(sizeof *state * m->params.sizes[0]), *param = malloc(sizeof *param * m->params.sizes[1]);

@@ -183,7 +183,7 @@ TEST(convolutions_in_f32)
 static bool machine_has_bf16(void)
 {
 	vq_backend *b;
-	if (vq_backend_open(&b, "cpu", 1) < 0)
+	if (vq_backend_open(&b, engine_device(), 1) < 0)
 		return false;
 	bool has = b->bf16;
 	b->close(b);

@@ -22,7 +22,7 @@ static void open_setup(setup *s, int threads)
 	CHECK_OK(vq_config_set(&s->c, "embedding_dim=16"));
 	CHECK_OK(vq_config_set(&s->c, "num_embeddings=9"));
 	CHECK_OK(vq_config_set(&s->c, "head_channels=3"));
-	CHECK_OK(vq_backend_open(&s->be, "cpu", threads));
+	CHECK_OK(vq_backend_open(&s->be, engine_device(), threads));
 	CHECK_OK(vq_model_params(&s->c, CH, &s->params));
 	CHECK_OK(s->be->store_make(s->be, &s->params, true, &s->store));
 	float *state = calloc(s->params.sizes[0], sizeof *state), *param = calloc(s->params.sizes[1], sizeof *param);

@@ -1,6 +1,7 @@
 /* A run that is saved, dropped and restored ends as one that was never stopped, wherever it is cut. */
 #include "lib/train/state.h"
 #include "lib/train/pack.h"
+#include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 
 enum { CELLS = 16, HELD = 3, SIDE = 24, EPOCHS_MAX = 64 };
@@ -57,7 +58,7 @@ static void world_close(void)
 static void world_make(void)
 {
 	world_close();
-	CHECK_OK(vq_backend_open(&w.b, "cpu", 1));
+	CHECK_OK(vq_backend_open(&w.b, engine_device(), 1));
 	vq_trainer_options o = { .config = &w.config, .channels = 1, .backend = w.b, .train = w.number, .n_train = CELLS - HELD, .val = w.number + CELLS - HELD,
 		.n_val = HELD, .clip = true, .started = vq_seconds(), .calls = { NULL, get, get, at_epoch, NULL, at_save } };
 	CHECK_OK(vq_trainer_make(&w.t, &o));

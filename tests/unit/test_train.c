@@ -3,6 +3,7 @@
 #include "lib/model/graph.h"
 #include "lib/train/batch.h"
 #include "lib/train/collapse.h"
+#include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 #include "tools/codec.h"
 
@@ -118,7 +119,7 @@ static void world_close(world *w)
 static vq_status world_make(world *w, int threads)
 {
 	world_reset(w);
-	VQ_TRY(vq_backend_open(&w->b, "cpu", threads));
+	VQ_TRY(vq_backend_open(&w->b, engine_device(), threads));
 	vq_trainer_options o = { .config = &w->config, .channels = CHANNELS, .backend = w->b, .train = w->number, .n_train = CELLS - 4,
 		.val = w->number + CELLS - 4, .n_val = 4, .clip = true, .started = vq_seconds(), .calls = { w, get_size, get_cell, at_epoch, at_step } };
 	return vq_trainer_make(&w->t, &o);
@@ -447,8 +448,8 @@ TEST(reconstruct_is_encode_and_decode)
 		w.config.weight_average = average ? .9 : 0;
 		CHECK_OK(world_run(&w, 1));
 		to_model(&w, &m);
-		CHECK_OK(codec_open(&e, &m, "cpu", 1, false));
-		CHECK_OK(codec_open(&d, &m, "cpu", 1, true));
+		CHECK_OK(codec_open(&e, &m, engine_device(), 1, false));
+		CHECK_OK(codec_open(&d, &m, engine_device(), 1, true));
 		for (uint32_t i = 0; i < CELLS; i += 5)
 			check_reconstruction(&w, e, d, i, 2e-5);
 		codec_close(e);
@@ -605,7 +606,7 @@ TEST(features_over_the_mask)
 	world_open(&w);
 	CHECK_OK(world_run(&w, 1));
 	to_model(&w, &m);
-	CHECK_OK(codec_open(&c, &m, "cpu", 1, false));
+	CHECK_OK(codec_open(&c, &m, engine_device(), 1, false));
 	check_features(&m, c, &w.cell[0]);
 	vq_cell bare = w.cell[1];
 	bare.mask = NULL;
@@ -737,8 +738,8 @@ TEST(several_codebooks_through_the_codec)
 		w.config.max_steps = 6;
 		CHECK_OK(world_run(&w, 1));
 		to_model(&w, &m);
-		CHECK_OK(codec_open(&e, &m, "cpu", 2, false));
-		CHECK_OK(codec_open(&d, &m, "cpu", 1, true));
+		CHECK_OK(codec_open(&e, &m, engine_device(), 2, false));
+		CHECK_OK(codec_open(&d, &m, engine_device(), 1, true));
 		for (uint32_t k = 0; k < CELLS; k += 7)
 			check_reconstruction(&w, e, d, k, 2e-5);
 		codec_close(e);

@@ -1,0 +1,137 @@
+/* cuda: what the C files of the CUDA backend share. They are built into lib/vq/libvq_cuda.so, which lib/backend.c loads when it is asked for;
+ * what they need of lib/base and lib/model/graph is the program's own. The kernels (kernels.h) know nothing of this. */
+#ifndef VQ_CUDA_H
+#define VQ_CUDA_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include "lib/backend.h"
+#include "lib/cuda/kernels.h"
+
+typedef struct {
+	vq_backend b;
+	cudaStream_t stream;    /* everything runs on it, in order */
+	cudnnHandle_t dnn;
+	cublasLtHandle_t blas;
+	bool tensor;            /* bf16 on tensor cores: compute capability 8.0 and up */
+} cuda_backend;
+
+/* Device memory that plans share and that grows; what was in it is lost then. */
+typedef struct { char *at; size_t bytes; } cuda_area;
+
+/* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update: one for each type in use. */
+typedef struct { int param; vq_cuda_weight w; } cuda_filter;
+
+struct vq_store {
+	cuda_backend *b;
+	vq_params params;       /* a copy of the table */
+	float *buf[VQ_BUFS];    /* on the device; M, V, GRAD, MEAN only for training */
+	uint64_t version;       /* of the parameters */
+	uint64_t packed;        /* the version that the filters were made of */
+	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
+	cuda_area arena, scratch;
+	uint64_t moved;         /* how often arena or scratch moved: captured graphs hold addresses */
+	cuda_filter *filter;
+	int nf;
+	vq_cuda_weight *table;  /* nf of them on the device */
+	size_t most;            /* elements of the largest filter */
+};
+
+/* A convolution as a cuDNN operation graph of one operation, with the plan that runs it. The image side has c channels and h x w positions,
+ * the feature side k channels and the size that follows from them. */
+typedef enum { CUDA_FORWARD, CUDA_BY_DATA, CUDA_BY_FILTER } cuda_conv_kind;
+typedef struct {
+	cuda_conv_kind kind;
+	vq_dtype t;             /* of activations and filter */
+	vq_dtype out;           /* of what it writes: t, or f32 where t is bf16 */
+	int n, c, h, w, k, p, q; /* image [n,h,w,c], features [n,p,q,k] */
+	int size, stride, pad;
+} cuda_conv_spec;
+typedef struct {
+	cudnnBackendDescriptor_t graph, plan;
+	size_t workspace;
+	char name[48];          /* of the engine */
+} cuda_conv;
+/* Operation graph only: works without a device. */
+vq_status cuda_conv_graph(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t *graph);
+/* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type. device:
+ * a finalised description of the device, or NULL for that of the handle. */
+vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out);
+/* x: what the kind reads on the image side or writes there, y: on the feature side, w: the filter or its gradient. */
+vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace);
+void cuda_conv_drop(cuda_conv *c);
+vq_status cuda_dnn(cudnnStatus_t s, const char *what);
+bool cuda_conv_spec_of(const vq_graph *g, const vq_node *n, cuda_conv_spec *s); /* false: n is no convolution */
+
+typedef struct {
+	cublasLtMatmulDesc_t op;
+	cublasLtMatrixLayout_t a, b, c;
+	cublasLtMatmulAlgo_t algo;
+	size_t workspace;
+} cuda_gemm;
+/* Row-major f32: y [m,n] (+)= x w, x [m,k] or, turned, [k,m]; w [k,n] or, turned, [n,k]. */
+vq_status cuda_gemm_make(cuda_backend *b, int m, int n, int k, bool turn_x, bool turn_w, cuda_gemm *out);
+vq_status cuda_gemm_run(cuda_backend *b, const cuda_gemm *g, const float *x, const float *w, bool add, float *y, void *workspace);
+void cuda_gemm_drop(cuda_gemm *g);
+
+typedef struct {
+	cuda_conv conv;
+	cuda_gemm gemm;
+	vq_cuda_weight *unpack; /* on the device: that gradient and where it goes */
+	size_t result, wide, scratch; /* bytes of scratch: a result that is not in its place yet, an input made f32, what the operation needs */
+	int filter;             /* index in the store, or -1 */
+} cuda_node;
+
+typedef struct { void *host; bool dirty; } cuda_mirror; /* pinned */
+
+/* What the host writes for a run, in one piece: the step, then items_max places a grid. `scalar` and `bad` come back. */
+typedef struct { double scalar[VQ_SCALARS]; int32_t bad, pad[15]; } cuda_results;
+
+struct vq_plan {
+	cuda_backend *b;
+	vq_store *s;
+	vq_graph g;
+	cuda_node *node;
+	cuda_mirror *mirror;    /* a value */
+	vq_place *places;       /* host, as vq_places gives them */
+	char *host, *device;    /* pinned, and its copy: vq_cuda_step and places */
+	size_t host_bytes;
+	vq_cuda_grid *grid;     /* [ng + 1]; the last: rows */
+	char *marks;            /* memory of marks and counts */
+	cuda_results *results, *results_host;
+	size_t scratch;
+	cudaGraphExec_t exec[8]; /* by phases; made on their second run */
+	bool ran[8], loose;
+	uint64_t moved;         /* the store's when they were made */
+	vq_step *step;          /* of the run in progress */
+};
+
+static inline const vq_value *cuda_v(const vq_plan *p, int value) { return &p->g.v[value]; }
+static inline size_t cuda_count(const vq_value *v) { return (size_t)v->n * (size_t)v->h * (size_t)v->w * (size_t)v->c; }
+static inline vq_cuda_grid cuda_grid_of(const vq_plan *p, const vq_value *v) { return p->grid[v->grid < 0 ? p->g.ng : v->grid]; }
+void *cuda_at(const vq_plan *p, int value); /* on the device; NULL for -1 */
+
+/* VQ_OK, or VQ_EBACKEND with the call and the runtime's words. */
+vq_status cuda_try(int error, const char *what);
+/* Device memory; when there is none left the message says what was asked, what was free and which setting to lower. */
+vq_status cuda_get(void **p, size_t bytes, const char *what);
+vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
+vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what);
+
+/* Adds to the store's filters what this parameter needs, or finds it. */
+vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out);
+
+/* nodes.c */
+vq_status cuda_node_prepare(vq_plan *p, const vq_node *n, cuda_node *c);
+vq_status cuda_node_bind(vq_plan *p, const vq_node *n, cuda_node *c); /* after arena or scratch moved */
+vq_status cuda_node_run(vq_plan *p, const vq_node *n, cuda_node *c);
+void cuda_node_drop(cuda_node *c);
+/* plan.c */
+void cuda_plan_table(vq_backend *b);
+
+/* What lib/backend.c looks up: b is the backend or NULL. */
+__attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads);
+
+#endif

@@ -1,0 +1,260 @@
+/* The CUDA backend: its opening, device memory, and the store. */
+#include "lib/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/model/graph.h"
+
+vq_status cuda_try(int error, const char *what)
+{
+	if (error == cudaSuccess)
+		return VQ_OK;
+	cudaGetLastError(); /* an error that does not stick is told once */
+	return vq_fail(error == cudaErrorMemoryAllocation ? VQ_ENOMEM : VQ_EBACKEND, "CUDA: %s: %s", what, cudaGetErrorString((cudaError_t)error));
+}
+
+static double mib(size_t bytes) { return (double)bytes / 1048576; }
+
+vq_status cuda_get(void **p, size_t bytes, const char *what)
+{
+	*p = NULL;
+	cudaError_t e = cudaMalloc(p, VQ_MAX(bytes, (size_t)256));
+	if (e != cudaErrorMemoryAllocation)
+		return cuda_try(e, "cudaMalloc");
+	size_t free_bytes = 0, total = 0;
+	cudaGetLastError();
+	if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
+		cudaGetLastError();
+	return vq_fail(VQ_ENOMEM, "out of device memory: %s needs %.1f MiB and %.1f of %.1f MiB are free; "
+		"lower pixels_per_step or batch_size, or set checkpoint_activations", what, mib(bytes), mib(free_bytes), mib(total));
+}
+
+vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what)
+{
+	if (bytes <= a->bytes)
+		return VQ_OK;
+	VQ_TRY(cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize"));
+	cudaFree(a->at);
+	s->moved++;
+	*a = (cuda_area){0};
+	void *p;
+	VQ_TRY(cuda_get(&p, bytes, what));
+	*a = (cuda_area){ p, bytes };
+	return cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync");
+}
+
+/* On the backend's stream, which does not wait for the default one. */
+vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+	VQ_TRY(cuda_try(cudaMemcpyAsync(to, from, bytes, kind, s->b->stream), "cudaMemcpyAsync"));
+	return cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize");
+}
+
+/* --- filters ------------------------------------------------------------------------------------------------------- */
+
+/* The table on the device is made anew: filters are added when plans are made, not while they run. */
+static vq_status filter_table(vq_store *s)
+{
+	vq_cuda_weight *host = vq_malloc(sizeof *host * (size_t)s->nf);
+	void *table = NULL;
+	if (!host)
+		return VQ_ENOMEM;
+	s->most = 0;
+	for (int i = 0; i < s->nf; i++) {
+		host[i] = s->filter[i].w;
+		s->most = VQ_MAX(s->most, (size_t)host[i].a_pad * (size_t)host[i].k * (size_t)host[i].k * (size_t)host[i].b_pad);
+	}
+	vq_status st = cuda_get(&table, sizeof *host * (size_t)s->nf, "the table of filters");
+	if (st == VQ_OK)
+		st = cuda_copy_now(s, table, host, sizeof *host * (size_t)s->nf, cudaMemcpyHostToDevice);
+	free(host);
+	if (st < 0) {
+		cudaFree(table);
+		return st;
+	}
+	cudaFree(s->table);
+	s->table = table;
+	s->packed = 0;
+	return VQ_OK;
+}
+
+vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out)
+{
+	for (int i = 0; i < s->nf; i++)
+		if (s->filter[i].param == param && s->filter[i].w.t == t) {
+			*out = i;
+			return VQ_OK;
+		}
+	const vq_param *q = &s->params.p[param];
+	cuda_filter *more = vq_realloc(s->filter, sizeof *more * (size_t)(s->nf + 1));
+	if (!more)
+		return VQ_ENOMEM;
+	s->filter = more;
+	void *packed;
+	VQ_TRY(cuda_get(&packed, q->count * vq_dtype_size(t), "a filter"));
+	int a = (int)q->shape[0], b = (int)q->shape[1];
+	more[s->nf] = (cuda_filter){ param, { .plain = s->buf[q->trainable ? VQ_BUF_PARAM : VQ_BUF_STATE] + q->offset, .packed = packed, .t = t,
+		.a = a, .b = b, .k = (int)q->shape[2], .a_pad = a, .b_pad = b } };
+	s->nf++;
+	vq_status st = filter_table(s);
+	if (st < 0) {
+		s->nf--;
+		cudaFree(packed);
+		return st;
+	}
+	*out = s->nf - 1;
+	return VQ_OK;
+}
+
+/* --- store --------------------------------------------------------------------------------------------------------- */
+
+static void store_free(vq_store *s)
+{
+	if (!s)
+		return;
+	cudaStreamSynchronize(s->b->stream);
+	for (int i = 0; i < VQ_BUFS; i++)
+		cudaFree(s->buf[i]);
+	for (int i = 0; i < s->nf; i++)
+		cudaFree(s->filter[i].w.packed);
+	cudaFree(s->table);
+	cudaFree(s->arena.at);
+	cudaFree(s->scratch.at);
+	free(s->filter);
+	free(s->params.p);
+	free(s);
+}
+
+static vq_status store_make(vq_backend *b, const vq_params *params, bool training, vq_store **out)
+{
+	*out = NULL;
+	vq_store *s = vq_calloc(1, sizeof *s);
+	if (!s)
+		return VQ_ENOMEM;
+	s->b = (cuda_backend *)b;
+	s->version = 1;
+	s->params = *params;
+	s->params.cap = params->n;
+	vq_status st = (s->params.p = vq_malloc(sizeof *params->p * (size_t)params->n)) ? VQ_OK : VQ_ENOMEM;
+	if (st == VQ_OK && params->n)
+		memcpy(s->params.p, params->p, sizeof *params->p * (size_t)params->n);
+	for (int i = 0; i < VQ_BUFS && st == VQ_OK; i++) {
+		size_t bytes = sizeof(float) * params->sizes[i != VQ_BUF_STATE];
+		void *p;
+		if (i > VQ_BUF_PARAM && !training)
+			continue;
+		if ((st = cuda_get(&p, bytes, "a buffer of parameters")) == VQ_OK) {
+			s->buf[i] = p;
+			st = cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync");
+		}
+	}
+	if (st < 0) {
+		store_free(s);
+		return st;
+	}
+	*out = s;
+	return VQ_OK;
+}
+
+static vq_status store_range(const vq_store *s, vq_buf_kind k, size_t offset, size_t count)
+{
+	size_t size = s->params.sizes[k != VQ_BUF_STATE];
+	if (!s->buf[k] || offset > size || count > size - offset)
+		return vq_fail(VQ_EINVAL, "a store has no buffer %d of %zu floats at %zu", (int)k, count, offset);
+	return VQ_OK;
+}
+
+static vq_status store_read(vq_store *s, vq_buf_kind k, size_t offset, size_t count, float *host)
+{
+	VQ_TRY(store_range(s, k, offset, count));
+	return cuda_copy_now(s, host, s->buf[k] + offset, count * sizeof *host, cudaMemcpyDeviceToHost);
+}
+
+static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t count, const float *host)
+{
+	VQ_TRY(store_range(s, k, offset, count));
+	VQ_TRY(cuda_copy_now(s, s->buf[k] + offset, host, count * sizeof *host, cudaMemcpyHostToDevice));
+	if (k == VQ_BUF_PARAM)
+		s->version++;
+	if (k == VQ_BUF_M)
+		s->updates = 1;
+	return VQ_OK;
+}
+
+static vq_status store_average(vq_store *s, float decay)
+{
+	return cuda_try(vq_cuda_average(s->b->stream, decay, s->params.sizes[1], s->buf[VQ_BUF_PARAM], s->buf[VQ_BUF_MEAN]), "average");
+}
+
+static vq_status store_frozen(vq_store *s, const vq_params *table, const float *values)
+{
+	return vq_fail(VQ_EUNSUP, "device cuda has no perceptual loss (set use_perceptual_loss=false, or use --device cpu)");
+}
+
+/* --- the backend --------------------------------------------------------------------------------------------------- */
+
+static void close_backend(vq_backend *b)
+{
+	cuda_backend *c = (cuda_backend *)b;
+	if (!c)
+		return;
+	if (c->blas)
+		cublasLtDestroy(c->blas);
+	if (c->dnn)
+		cudnnDestroy(c->dnn);
+	if (c->stream)
+		cudaStreamDestroy(c->stream);
+	free(c);
+}
+
+static vq_status set_up(cuda_backend *c)
+{
+	struct cudaDeviceProp prop;
+	int driver = 0, n = 0;
+	cudaDriverGetVersion(&driver);
+	cudaError_t e = cudaGetDeviceCount(&n);
+	if (e == cudaErrorInsufficientDriver)
+		return vq_fail(VQ_EUNSUP, driver ? "the NVIDIA driver is too old for this build (CUDA %d.%d of %d.%d)" : "there is no NVIDIA driver", driver / 1000,
+			driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+	if (e == cudaErrorNoDevice || (e == cudaSuccess && n == 0))
+		return vq_fail(VQ_EUNSUP, "there is no NVIDIA device");
+	VQ_TRY(cuda_try(e, "cudaGetDeviceCount"));
+	VQ_TRY(cuda_try(cudaGetDeviceProperties(&prop, 0), "cudaGetDeviceProperties"));
+	if (prop.major * 10 + prop.minor < 75)
+		return vq_fail(VQ_EUNSUP, "%s has compute capability %d.%d, and 7.5 is the least", prop.name, prop.major, prop.minor);
+	c->tensor = prop.major >= 8;
+	snprintf(c->b.isa, sizeof c->b.isa, "sm_%d%d", prop.major, prop.minor);
+	VQ_TRY(cuda_try(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "cudaStreamCreate"));
+	VQ_TRY(cuda_dnn(cudnnCreate(&c->dnn), "cudnnCreate"));
+	VQ_TRY(cuda_dnn(cudnnSetStream(c->dnn, c->stream), "cudnnSetStream"));
+	cublasStatus_t b = cublasLtCreate(&c->blas);
+	return b == CUBLAS_STATUS_SUCCESS ? VQ_OK : vq_fail(VQ_EBACKEND, "cuBLASLt: cublasLtCreate: %s", cublasLtGetStatusString(b));
+}
+
+vq_status vq_cuda_open(vq_backend **out, int threads)
+{
+	*out = NULL;
+	cuda_backend *c = vq_calloc(1, sizeof *c);
+	if (!c)
+		return VQ_ENOMEM;
+	vq_status s = set_up(c);
+	if (s < 0) {
+		close_backend(&c->b);
+		return s;
+	}
+	c->b.name = "cuda";
+	c->b.threads = threads;
+	c->b.bf16 = c->tensor;
+	c->b.store_make = store_make;
+	c->b.store_free = store_free;
+	c->b.store_read = store_read;
+	c->b.store_write = store_write;
+	c->b.store_average = store_average;
+	c->b.store_frozen = store_frozen;
+	c->b.close = close_backend;
+	cuda_plan_table(&c->b);
+	*out = &c->b;
+	return VQ_OK;
+}
