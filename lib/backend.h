@@ -173,6 +173,7 @@ struct vq_backend {
 	int threads;
 	char instead[256];      /* asked for "auto": why this is not the device; else empty */
 	bool bf16;              /* real bf16 instructions at hand */
+	int ahead;              /* runs of a store that may be started before the oldest is finished, besides that one; 0: plan_start does all at once */
 
 	vq_status (*store_make)(vq_backend *, const vq_params *, bool training, vq_store **);
 	void (*store_free)(vq_store *);
@@ -191,8 +192,14 @@ struct vq_backend {
 	vq_status (*plan_write)(vq_plan *, int value, const void *host);
 	vq_status (*plan_read)(vq_plan *, int value, void *host);
 	vq_status (*plan_run)(vq_plan *, vq_step *, unsigned phases);
-	/* A host pointer to a value: an input's is written before a run, which takes what it holds; another's holds what the last run left, to be
-	 * read before the next one. A backend with memory of its own makes a copy here: ask again after each run. NULL: no memory for that. */
+	/* plan_run in two parts, so that the host prepares the next run while this one is under way. plan_start takes what the inputs hold and
+	 * may return before anything is computed; the step's places may change then, and the step itself is the backend's, where it is, until
+	 * plan_finish with it has put the scalars there. Runs are finished in the order in which they were started; plan_host of codes is of the
+	 * run that was finished last, until the next one starts, and of other values of the one that was started last. */
+	vq_status (*plan_start)(vq_plan *, vq_step *, unsigned phases);
+	vq_status (*plan_finish)(vq_plan *, vq_step *);
+	/* A host pointer to a value: an input's is written before a run, which takes what it holds (while a run that was started is not finished,
+	 * it is another one, and holds nothing yet); another's holds what the last run left, to be read before the next one. A backend with memory of its own makes a copy here: ask again after each run. NULL: no memory for that. */
 	void *(*plan_host)(vq_plan *, int value);
 	/* Runs the phases again, looking at what each node takes from the host and the parameters (an activation may make 0 of NaN) and what it
 	 * puts out, inside the items' extents: the first node with a value that is not finite, where it stops; -1 none. For messages:

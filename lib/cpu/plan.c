@@ -403,6 +403,7 @@ static vq_status run_nodes(vq_plan *p, vq_step *step, unsigned phases, int *bad)
 }
 
 static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases) { return run_nodes(p, step, phases, NULL); }
+static vq_status plan_finish(vq_plan *p, vq_step *step) { return VQ_OK; } /* it is, since it was started */
 
 static int plan_first_bad(vq_plan *p, vq_step *step, unsigned phases)
 {
@@ -459,7 +460,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	c->conv = conv;
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .store_frozen = store_frozen, .plan_make = plan_make, .plan_free = plan_free,
-		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
+		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_start = plan_run, .plan_finish = plan_finish, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
 		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .close = close_backend };
 	snprintf(c->b.isa, sizeof c->b.isa, "%s%s", c->k->name, c->b.bf16 ? "_bf16" : "");
 	vq_status s = cpu_dnnl(dnnl_engine_create(&c->engine, dnnl_cpu, 0), "engine_create");

@@ -12,7 +12,8 @@
 
 typedef struct {
 	vq_backend b;
-	cudaStream_t stream;    /* everything runs on it, in order */
+	cudaStream_t stream;    /* everything runs on it, in order, but for */
+	cudaStream_t copies;    /* what the host brings, on its way while the run before is under way */
 	cudnnHandle_t dnn;
 	cublasLtHandle_t blas;
 	bool tensor;            /* bf16 on tensor cores: compute capability 8.0 and up */
@@ -24,6 +25,20 @@ typedef struct { char *at; size_t bytes; } cuda_area;
 /* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update: one for each type in use. */
 typedef struct { int param; vq_cuda_weight w; } cuda_filter;
 
+enum { CUDA_AHEAD = 1, CUDA_SLOTS = CUDA_AHEAD + 1 };
+
+/* Pinned memory that holds what one run brings: its step, its places, its inputs. The host fills one while the run of the other is under way.
+ * On the device they go to the stage, which no kernel reads, and from there, once the run before is over, to where the plan has them. */
+typedef struct {
+	char *host;
+	size_t bytes;
+	cudaEvent_t copied, done; /* it is on the stage; the run's results are back */
+	vq_plan *plan;          /* whose inputs it holds */
+	vq_step *step;          /* of the run that took it, until that is finished */
+	unsigned phases;
+	bool busy;              /* that run is not finished */
+} cuda_slot;
+
 struct vq_store {
 	cuda_backend *b;
 	vq_params params;       /* a copy of the table */
@@ -31,7 +46,10 @@ struct vq_store {
 	uint64_t version;       /* of the parameters */
 	uint64_t packed;        /* the version that the filters were made of */
 	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
-	cuda_area arena, scratch;
+	cuda_area arena, scratch, stage;
+	cuda_slot slot[CUDA_SLOTS];
+	int now;                /* the slot that the host fills, or filled last */
+	cudaEvent_t taken;      /* the stage is free again */
 	uint64_t moved;         /* how often arena or scratch moved: captured graphs hold addresses */
 	cuda_filter *filter;
 	int nf;
@@ -84,9 +102,15 @@ typedef struct {
 	int filter;             /* index in the store, or -1 */
 } cuda_node;
 
-typedef struct { void *host; bool dirty; } cuda_mirror; /* pinned */
+/* A value as the host sees it. */
+typedef enum { CUDA_UNSET, CUDA_HELD /* brought by an earlier run */, CUDA_NEW } cuda_given;
+typedef struct {
+	void *host;             /* pinned copy of what is neither an input nor codes, made when it is asked for */
+	size_t at;              /* an input: in a slot; codes: in the results */
+	cuda_given given[CUDA_SLOTS];
+} cuda_mirror;
 
-/* What the host writes for a run, in one piece: the step, then items_max places a grid. `scalar` and `bad` come back. */
+/* What every run brings back; codes that the host may read follow. */
 typedef struct { double scalar[VQ_SCALARS]; int32_t bad, pad[15]; } cuda_results;
 
 struct vq_plan {
@@ -96,11 +120,14 @@ struct vq_plan {
 	cuda_node *node;
 	cuda_mirror *mirror;    /* a value */
 	vq_place *places;       /* host, as vq_places gives them */
-	char *host, *device;    /* pinned, and its copy: vq_cuda_step and places */
-	size_t host_bytes;
+	char *device;           /* vq_cuda_step, then items_max places a grid */
+	size_t step_bytes, slot_bytes; /* of that; and with the inputs behind it */
 	vq_cuda_grid *grid;     /* [ng + 1]; the last: rows */
 	char *marks;            /* memory of marks and counts */
-	cuda_results *results, *results_host;
+	cuda_results *results;
+	char *back[CUDA_SLOTS]; /* pinned: results and codes of the run that had this slot */
+	size_t back_bytes;
+	int told;               /* the slot of the run that was finished last */
 	size_t scratch;
 	cudaGraphExec_t exec[8]; /* by phases; made on their second run */
 	bool ran[8], loose;
@@ -123,12 +150,27 @@ vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what);
 /* Adds to the store's filters what this parameter needs, or finds it. */
 vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out);
 
+/* transfer.c: host memory and what goes to and fro */
+vq_status cuda_transfer_make(vq_plan *p);
+void cuda_transfer_free(vq_plan *p);
+vq_status cuda_transfer_hold(vq_plan *p);       /* room in slots and stage; when they move, what they held is gone */
+void cuda_slots_free(vq_store *s);
+vq_status cuda_slot_take(vq_plan *p, int *slot); /* the one that holds this plan's inputs, or a free one */
+/* Puts the copies of a slot's step and places, and of the inputs that are at least `least`, before what follows on the stream. */
+vq_status cuda_bring(vq_plan *p, int slot, unsigned phases, cuda_given least);
+vq_status cuda_fetch(vq_plan *p, int slot, vq_step *step, unsigned phases); /* and their way back behind it */
+vq_status cuda_finish(vq_plan *p, vq_step *step); /* waits for that, and gives it to the step */
+void cuda_transfer_table(vq_backend *b);
+static inline vq_cuda_step *cuda_slot_step(const vq_store *s, int slot) { return (vq_cuda_step *)s->slot[slot].host; }
+static inline size_t cuda_places_at(void) { return VQ_ALIGN(sizeof(vq_cuda_step), (size_t)64); }
+
 /* nodes.c */
 vq_status cuda_node_prepare(vq_plan *p, const vq_node *n, cuda_node *c);
 vq_status cuda_node_bind(vq_plan *p, const vq_node *n, cuda_node *c); /* after arena or scratch moved */
 vq_status cuda_node_run(vq_plan *p, const vq_node *n, cuda_node *c);
 void cuda_node_drop(cuda_node *c);
 /* plan.c */
+vq_status cuda_plan_hold(vq_plan *p); /* what it needs of the store: its arena, scratch memory, slots */
 void cuda_plan_table(vq_backend *b);
 
 /* What lib/backend.c looks up: b is the backend or NULL. */

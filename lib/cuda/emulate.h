@@ -23,6 +23,9 @@ void vq_emulate_warp(int line);         /* all of the warp */
 void *vq_emulate_slot(int lane);        /* 16 bytes a lane of this warp */
 void vq_emulate_shared(void *p, size_t bytes);
 long vq_emulate_launches(void);         /* so far */
+/* Where streams are emulated: takes a copy of ctx and calls fn with it when the stream comes to it. NULL, or a stream that is NULL: at once. */
+typedef void vq_emulated_defer(void *stream, void (*fn)(void *ctx), const void *ctx, size_t bytes);
+extern vq_emulated_defer *vq_emulate_defer;
 
 #ifdef __cplusplus
 }
@@ -57,18 +60,29 @@ template <class V> static inline V vq_lane(V v, int lane, int line)
 static inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
 static inline int atomicMax(int *p, int v) { int old = *p; *p = v > old ? v : old; return old; }
 
-template <class F> static void vq_emulated_call(void *f) { (*(F *)f)(); }
-
-template <class... P, class... A> static inline int launch(void (*k)(P...), dim3 grid, dim3 block, vq_cuda_stream, A... a)
+/* What is to be done, with its arguments. */
+template <class F> static void vq_emulated_do(vq_cuda_stream s, const F &f)
 {
-	auto f = [&] { k((P)a...); };
-	vq_emulate_launch(vq_emulated_call<decltype(f)>, &f, vq_emulated_index{ grid.x, grid.y, grid.z }, vq_emulated_index{ block.x, block.y, block.z });
+	void (*call)(void *) = [](void *p) { (*(F *)p)(); };
+	if (s && vq_emulate_defer)
+		vq_emulate_defer(s, call, &f, sizeof f);
+	else
+		call((void *)&f);
+}
+
+template <class... P, class... A> static inline int launch(void (*k)(P...), dim3 grid, dim3 block, vq_cuda_stream s, A... a)
+{
+	vq_emulated_do(s, [=] {
+		auto thread = [=] { k((P)a...); };
+		void (*call)(void *) = [](void *p) { (*(decltype(thread) *)p)(); };
+		vq_emulate_launch(call, (void *)&thread, vq_emulated_index{ grid.x, grid.y, grid.z }, vq_emulated_index{ block.x, block.y, block.z });
+	});
 	return 0;
 }
 
-static inline int zero(vq_cuda_stream, void *p, size_t bytes)
+static inline int zero(vq_cuda_stream s, void *p, size_t bytes)
 {
-	memset(p, 0, bytes);
+	vq_emulated_do(s, [=] { memset(p, 0, bytes); });
 	return 0;
 }
 

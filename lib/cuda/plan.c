@@ -1,5 +1,5 @@
 /* Plans: what is made once, and a run. The first run of a set of phases launches node by node, the second is captured as a graph, which the
- * others launch. A run waits for the device once, at its end, when sums and what else the host wants have arrived. */
+ * others launch. Nothing waits for the device but plan_finish. */
 #include "lib/cuda/cuda.h"
 
 #include <math.h>
@@ -38,10 +38,7 @@ static void plan_free(vq_plan *p)
 	drop_graphs(p);
 	for (int i = 0; p->node && i < p->g.nn; i++)
 		cuda_node_drop(&p->node[i]);
-	for (int i = 0; p->mirror && i < p->g.nv; i++)
-		cudaFreeHost(p->mirror[i].host);
-	cudaFreeHost(p->host);
-	cudaFreeHost(p->results_host);
+	cuda_transfer_free(p);
 	cudaFree(p->device);
 	cudaFree(p->results);
 	cudaFree(p->marks);
@@ -52,8 +49,6 @@ static void plan_free(vq_plan *p)
 	vq_graph_free(&p->g);
 	free(p);
 }
-
-static vq_status pinned(void **p, size_t bytes) { return cuda_try(cudaMallocHost(p, VQ_MAX(bytes, (size_t)64)), "cudaMallocHost"); }
 
 static int canvases(const vq_graph *g, int grid)
 {
@@ -75,7 +70,7 @@ static vq_status make_grids(vq_plan *p)
 			.items_max = g->items_max };
 		at += 64 + VQ_ALIGN((size_t)p->grid[i].n * (size_t)p->grid[i].h * (size_t)p->grid[i].w, (size_t)64);
 		if (!rows)
-			p->grid[i].places = (vq_place *)(p->device + VQ_ALIGN(sizeof(vq_cuda_step), (size_t)64)) + (size_t)i * items;
+			p->grid[i].places = (vq_place *)(p->device + cuda_places_at()) + (size_t)i * items;
 	}
 	VQ_TRY(cuda_get(&marks, at, "marks"));
 	char *m = p->marks = marks;
@@ -90,7 +85,7 @@ static vq_status make_grids(vq_plan *p)
 static vq_status make_tables(vq_plan *p)
 {
 	size_t places = (size_t)p->g.ng * (size_t)p->g.items_max;
-	p->host_bytes = VQ_ALIGN(sizeof(vq_cuda_step), (size_t)64) + places * sizeof(vq_place);
+	p->step_bytes = cuda_places_at() + places * sizeof(vq_place);
 	p->node = vq_calloc((size_t)p->g.nn + 1, sizeof *p->node);
 	p->mirror = vq_calloc((size_t)p->g.nv + 1, sizeof *p->mirror);
 	p->places = vq_calloc(places + 1, sizeof *p->places);
@@ -100,11 +95,8 @@ static vq_status make_tables(vq_plan *p)
 	for (int i = 0; i < p->g.nn; i++)
 		p->node[i].filter = -1;
 	void *v;
-	VQ_TRY(pinned(&v, p->host_bytes));
-	memset(p->host = v, 0, p->host_bytes);
-	VQ_TRY(pinned(&v, sizeof *p->results_host));
-	p->results_host = v;
-	VQ_TRY(cuda_get(&v, p->host_bytes, "a step"));
+	VQ_TRY(cuda_transfer_make(p));
+	VQ_TRY(cuda_get(&v, p->step_bytes, "a step"));
 	p->device = v;
 	VQ_TRY(cuda_get(&v, sizeof *p->results, "results"));
 	p->results = v;
@@ -112,10 +104,11 @@ static vq_status make_tables(vq_plan *p)
 }
 
 /* What a run needs of the store; other plans may have taken it in between, or failed to get more. */
-static vq_status hold(vq_plan *p)
+vq_status cuda_plan_hold(vq_plan *p)
 {
 	VQ_TRY(cuda_grow(p->s, &p->s->arena, p->g.arena_bytes, "the plan of this shape"));
 	VQ_TRY(cuda_grow(p->s, &p->s->scratch, p->scratch, "the scratch memory of this shape"));
+	VQ_TRY(cuda_transfer_hold(p));
 	if (p->moved == p->s->moved)
 		return VQ_OK;
 	drop_graphs(p);
@@ -144,7 +137,7 @@ static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_pla
 			vq_context(st, "%s", vq_op_name(g->node[i].op));
 			goto fail;
 		}
-	VQ_TRY_GOTO(st, hold(p), fail);
+	VQ_TRY_GOTO(st, cuda_plan_hold(p), fail);
 	*out = p;
 	return VQ_OK;
 fail:
@@ -152,56 +145,13 @@ fail:
 	return st;
 }
 
-/* --- host memory --------------------------------------------------------------------------------------------------- */
-
-static vq_status copy(vq_plan *p, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
-{
-	return cuda_try(cudaMemcpyAsync(to, from, bytes, kind, p->b->stream), "cudaMemcpyAsync");
-}
-
-static vq_status wait_for(vq_plan *p, const char *what) { return cuda_try(cudaStreamSynchronize(p->b->stream), what); }
-
-static vq_status plan_write(vq_plan *p, int value, const void *host)
-{
-	VQ_TRY(hold(p));
-	if (p->mirror[value].host) {
-		memcpy(p->mirror[value].host, host, cuda_v(p, value)->bytes);
-		p->mirror[value].dirty = false;
-	}
-	VQ_TRY(copy(p, cuda_at(p, value), host, cuda_v(p, value)->bytes, cudaMemcpyHostToDevice));
-	return wait_for(p, "writing a value");
-}
-
-static vq_status plan_read(vq_plan *p, int value, void *host)
-{
-	VQ_TRY(hold(p));
-	VQ_TRY(copy(p, host, cuda_at(p, value), cuda_v(p, value)->bytes, cudaMemcpyDeviceToHost));
-	return wait_for(p, "reading a value");
-}
-
-/* Inputs: where the host writes what the next run takes. Others: a copy, made now or, for codes once they were asked for, at the end of the
- * run. */
-static void *plan_host(vq_plan *p, int value)
-{
-	cuda_mirror *m = &p->mirror[value];
-	const vq_value *v = cuda_v(p, value);
-	bool codes = v->dtype == VQ_I32 && m->host;
-	if (!m->host && pinned(&m->host, v->bytes) < 0)
-		return NULL;
-	if (v->where == VQ_AT_INPUT)
-		m->dirty = true;
-	else if (!codes && plan_read(p, value, m->host) < 0)
-		return NULL;
-	return m->host;
-}
-
 /* --- a run --------------------------------------------------------------------------------------------------------- */
 
-static vq_status find_places(vq_plan *p)
+static vq_status find_places(vq_plan *p, int slot)
 {
 	const vq_graph *g = &p->g;
 	size_t items = (size_t)p->step->items, most = (size_t)g->items_max;
-	vq_place *to = (vq_place *)(p->host + VQ_ALIGN(sizeof(vq_cuda_step), (size_t)64));
+	vq_place *to = (vq_place *)(p->s->slot[slot].host + cuda_places_at());
 	vq_places(g, p->step->items, p->step->places, p->places);
 	for (int i = 0; i < g->ng; i++) {
 		for (size_t j = 0; j < items && p->grid[i].n; j++) {
@@ -225,22 +175,18 @@ static double without_power(double b, uint64_t n)
 	return 1 - r;
 }
 
-static vq_status bring(vq_plan *p, unsigned phases)
+static vq_status bring(vq_plan *p, unsigned phases, cuda_given least, int *slot)
 {
 	const vq_step *s = p->step;
 	const vq_optimizer *o = &p->g.optimizer;
-	vq_cuda_step *t = (vq_cuda_step *)p->host;
+	VQ_TRY(cuda_slot_take(p, slot));
+	vq_cuda_step *t = cuda_slot_step(p->s, *slot);
 	*t = (vq_cuda_step){ .seed = s->seed, .step = s->step, .items = s->items, .first = p->s->updates == 0, .lr = s->lr,
 		.c1 = (float)without_power((double)o->beta1, s->step + 1), .c2 = (float)without_power((double)o->beta2, s->step + 1) };
 	memcpy(t->scale, s->scale, sizeof t->scale);
 	if (phases & VQ_FORWARD)
-		VQ_TRY(find_places(p));
-	VQ_TRY(copy(p, p->device, p->host, p->host_bytes, cudaMemcpyHostToDevice));
-	for (int i = 0; i < p->g.nv && (phases & VQ_FORWARD); i++)
-		if (p->mirror[i].dirty) {
-			VQ_TRY(copy(p, cuda_at(p, i), p->mirror[i].host, cuda_v(p, i)->bytes, cudaMemcpyHostToDevice));
-			p->mirror[i].dirty = false;
-		}
+		VQ_TRY(find_places(p, *slot));
+	VQ_TRY(cuda_bring(p, *slot, phases, least));
 	if (p->s->packed != p->s->version && p->s->nf) {
 		VQ_TRY(cuda_try(vq_cuda_pack(p->b->stream, p->s->table, p->s->nf, p->s->most), "pack"));
 		p->s->packed = p->s->version;
@@ -304,51 +250,28 @@ static vq_status start(vq_plan *p, unsigned phases)
 	return cuda_try(cudaGraphLaunch(p->exec[phases], p->b->stream), "cudaGraphLaunch");
 }
 
-static vq_status bad_code(const vq_plan *p, int32_t code)
+static vq_status plan_start(vq_plan *p, vq_step *step, unsigned phases)
 {
-	int rows = 0; /* of the smallest codebook that has no such row: of two that do not, one is named */
-	for (int i = 0; i < p->g.nn; i++) {
-		const vq_node *n = &p->g.node[i];
-		int k = n->op == VQ_OP_LOOKUP ? cuda_v(p, n->in[1])->c / cuda_v(p, n->out[0])->c : 0;
-		if (k && k <= code && (!rows || k < rows))
-			rows = k;
-	}
-	return vq_fail(VQ_EINVAL, "code %d of a codebook of %d", (int)code, rows);
-}
-
-/* What the host wants to know: sums, and codes where it asked for them before. */
-static vq_status fetch(vq_plan *p, unsigned phases)
-{
-	VQ_TRY(copy(p, p->results_host, p->results, sizeof *p->results, cudaMemcpyDeviceToHost));
-	for (int i = 0; i < p->g.nv && (phases & VQ_FORWARD); i++)
-		if (p->mirror[i].host && cuda_v(p, i)->dtype == VQ_I32 && cuda_v(p, i)->where != VQ_AT_INPUT)
-			VQ_TRY(copy(p, p->mirror[i].host, cuda_at(p, i), cuda_v(p, i)->bytes, cudaMemcpyDeviceToHost));
-	VQ_TRY(wait_for(p, "a run"));
-	if (p->results_host->bad >= 0 && (phases & VQ_FORWARD))
-		return bad_code(p, p->results_host->bad);
-	if (phases & VQ_FORWARD)
-		memcpy(p->step->scalar, p->results_host->scalar, sizeof p->step->scalar);
-	for (int i = 0; i < p->g.nn; i++)
-		if ((p->g.node[i].phase & phases) && p->g.node[i].scalar >= 0)
-			p->step->scalar[p->g.node[i].scalar] = p->results_host->scalar[p->g.node[i].scalar];
-	return VQ_OK;
-}
-
-static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
-{
+	int slot;
 	phases &= VQ_FORWARD | VQ_BACKWARD | VQ_UPDATE;
 	if (step->items < 0 || step->items > p->g.items_max)
 		return vq_fail(VQ_EINVAL, "%d items in a plan for at most %d", step->items, p->g.items_max);
 	p->step = step;
-	VQ_TRY(hold(p));
-	VQ_TRY(bring(p, phases));
+	VQ_TRY(cuda_plan_hold(p));
+	VQ_TRY(bring(p, phases, CUDA_NEW, &slot));
 	VQ_TRY(start(p, phases));
 	for (int i = 0; i < p->g.nn; i++)
 		if (p->g.node[i].op == VQ_OP_OPTIMIZE && (p->g.node[i].phase & phases)) {
 			p->s->version++;
 			p->s->updates++;
 		}
-	return fetch(p, phases);
+	return cuda_fetch(p, slot, step, phases);
+}
+
+static vq_status plan_run(vq_plan *p, vq_step *step, unsigned phases)
+{
+	VQ_TRY(plan_start(p, step, phases));
+	return cuda_finish(p, step);
 }
 
 /* --- looking at a plan --------------------------------------------------------------------------------------------- */
@@ -383,7 +306,7 @@ static bool finite_value(vq_plan *p, int value)
 	if (v->dtype != VQ_F32 && v->dtype != VQ_BF16)
 		return true;
 	char *x = vq_malloc(v->bytes);
-	bool yes = !x || plan_read(p, value, x) < 0 || finite_inside(p, v, x);
+	bool yes = !x || p->b->b.plan_read(p, value, x) < 0 || finite_inside(p, v, x);
 	free(x);
 	return yes;
 }
@@ -403,10 +326,9 @@ static bool finite_node(vq_plan *p, const vq_node *n)
 
 static int plan_first_bad(vq_plan *p, vq_step *step, unsigned phases)
 {
+	int slot;
 	p->step = step;
-	for (int i = 0; i < p->g.nv; i++) /* an input may be gone from the arena */
-		p->mirror[i].dirty = p->mirror[i].host && cuda_v(p, i)->where == VQ_AT_INPUT;
-	if (hold(p) < 0 || bring(p, phases) < 0 || mark(p, phases) < 0)
+	if (cuda_plan_hold(p) < 0 || bring(p, phases, CUDA_HELD, &slot) < 0 || mark(p, phases) < 0) /* an input may be gone from the arena */
 		return -1;
 	for (int i = 0; i < p->g.nn; i++)
 		if ((p->g.node[i].phase & phases) && !finite_node(p, &p->g.node[i]))
@@ -421,10 +343,9 @@ void cuda_plan_table(vq_backend *b)
 {
 	b->plan_make = plan_make;
 	b->plan_free = plan_free;
-	b->plan_write = plan_write;
-	b->plan_read = plan_read;
 	b->plan_run = plan_run;
-	b->plan_host = plan_host;
+	b->plan_start = plan_start;
+	b->plan_finish = cuda_finish;
 	b->plan_first_bad = plan_first_bad;
 	b->plan_seconds = plan_seconds;
 	b->plan_impl = plan_impl;

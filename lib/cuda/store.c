@@ -115,6 +115,7 @@ static void store_free(vq_store *s)
 	if (!s)
 		return;
 	cudaStreamSynchronize(s->b->stream);
+	cuda_slots_free(s);
 	for (int i = 0; i < VQ_BUFS; i++)
 		cudaFree(s->buf[i]);
 	for (int i = 0; i < s->nf; i++)
@@ -204,6 +205,8 @@ static void close_backend(vq_backend *b)
 		cublasLtDestroy(c->blas);
 	if (c->dnn)
 		cudnnDestroy(c->dnn);
+	if (c->copies)
+		cudaStreamDestroy(c->copies);
 	if (c->stream)
 		cudaStreamDestroy(c->stream);
 	free(c);
@@ -227,6 +230,7 @@ static vq_status set_up(cuda_backend *c)
 	c->tensor = prop.major >= 8;
 	snprintf(c->b.isa, sizeof c->b.isa, "sm_%d%d", prop.major, prop.minor);
 	VQ_TRY(cuda_try(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "cudaStreamCreate"));
+	VQ_TRY(cuda_try(cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking), "cudaStreamCreate"));
 	VQ_TRY(cuda_dnn(cudnnCreate(&c->dnn), "cudnnCreate"));
 	VQ_TRY(cuda_dnn(cudnnSetStream(c->dnn, c->stream), "cudnnSetStream"));
 	cublasStatus_t b = cublasLtCreate(&c->blas);
@@ -245,6 +249,7 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 		return s;
 	}
 	c->b.name = "cuda";
+	c->b.ahead = CUDA_AHEAD;
 	c->b.threads = threads;
 	c->b.bf16 = c->tensor;
 	c->b.store_make = store_make;
@@ -255,6 +260,7 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.store_frozen = store_frozen;
 	c->b.close = close_backend;
 	cuda_plan_table(&c->b);
+	cuda_transfer_table(&c->b);
 	*out = &c->b;
 	return VQ_OK;
 }

@@ -1,7 +1,7 @@
 /* What the CUDA backend calls, on the host: the runtime's memory and streams, cuDNN's convolutions and cuBLASLt's products in plain loops.
  * With lib/cuda/emulate.h's kernels it makes a libvq_cuda.so that runs anywhere, so that the tests of the engine can be put to the backend
- * without a device. "Device" memory starts as NaN; VQ_EMULATED_MEMORY (bytes) is how much of it there is. Streams cannot be captured. */
-#include "lib/cuda/cuda.h"
+ * without a device. "Device" memory starts as NaN; VQ_EMULATED_MEMORY (bytes) is how much of it there is. Streams and graphs: streams.c. */
+#include "tests/gpu/host.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,8 @@ static size_t memory(void)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+	if (!host_all_done())
+		return cudaErrorStreamCaptureUnsupported;
 	size_t *m = used + bytes > memory() ? NULL : aligned_alloc(256, VQ_ALIGN(bytes, (size_t)256) + 256);
 	if (!m)
 		return cudaErrorMemoryAllocation;
@@ -30,6 +32,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 cudaError_t cudaFree(void *p)
 {
 	size_t *m = p ? (size_t *)((char *)p - 256) : NULL;
+	if (!host_all_done())
+		return cudaErrorStreamCaptureUnsupported;
 	used -= m ? *m : 0;
 	free(m);
 	return cudaSuccess;
@@ -42,21 +46,20 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 	return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void **p, size_t bytes) { return (*p = aligned_alloc(64, VQ_ALIGN(bytes, (size_t)64))) ? cudaSuccess : cudaErrorMemoryAllocation; }
-cudaError_t cudaFreeHost(void *p) { free(p); return cudaSuccess; }
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+	if (!host_all_done())
+		return cudaErrorStreamCaptureUnsupported;
+	return (*p = aligned_alloc(64, VQ_ALIGN(bytes, (size_t)64))) ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind, cudaStream_t s) { memcpy(to, from, n); return cudaSuccess; }
-cudaError_t cudaMemsetAsync(void *p, int v, size_t n, cudaStream_t s) { memset(p, v, n); return cudaSuccess; }
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) { *s = NULL; return cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t s) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t s) { return cudaSuccess; }
-cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode m) { return cudaErrorNotSupported; }
-cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) { return cudaErrorNotSupported; }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags) { return cudaErrorNotSupported; }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) { return cudaErrorNotSupported; }
-cudaError_t cudaGraphDestroy(cudaGraph_t g) { return cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) { return cudaSuccess; }
+cudaError_t cudaFreeHost(void *p)
+{
+	if (!host_all_done())
+		return cudaErrorStreamCaptureUnsupported;
+	free(p);
+	return cudaSuccess;
+}
 
 cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "an emulated error"; }
@@ -76,7 +79,14 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 vq_status cuda_dnn(cudnnStatus_t s, const char *what) { return s == CUDNN_STATUS_SUCCESS ? VQ_OK : vq_fail(VQ_EBACKEND, "%s", what); }
 cudnnStatus_t cudnnCreate(cudnnHandle_t *h) { *h = NULL; return CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t cudnnDestroy(cudnnHandle_t h) { return CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s) { return CUDNN_STATUS_SUCCESS; }
+
+static cudaStream_t dnn_stream; /* of the one handle */
+
+cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s)
+{
+	dnn_stream = s;
+	return CUDNN_STATUS_SUCCESS;
+}
 
 /* What widens is refused for odd channels, so that both ways of the backend run. */
 vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out)
@@ -131,20 +141,29 @@ static void products(const cuda_conv_spec *s, const void *x, const void *w, cons
 				}
 }
 
-vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace)
+typedef struct { cuda_conv_spec s; size_t space; void *x, *w, *y, *workspace; } conv_call;
+
+static void conv_work(void *ctx)
 {
-	const cuda_conv_spec *s = (const cuda_conv_spec *)c->plan;
+	const conv_call *c = ctx;
+	const cuda_conv_spec *s = &c->s;
 	size_t size[3] = { (size_t)s->n * (size_t)s->p * (size_t)s->q * (size_t)s->k, (size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)s->c,
 		(size_t)s->k * (size_t)s->size * (size_t)s->size * (size_t)s->c };
-	void *to = s->kind == CUDA_FORWARD ? y : s->kind == CUDA_BY_DATA ? x : w;
+	void *to = s->kind == CUDA_FORWARD ? c->y : s->kind == CUDA_BY_DATA ? c->x : c->w;
 	double *sum = calloc(size[s->kind], sizeof *sum);
 	if (!sum)
-		return VQ_ENOMEM;
-	memset(workspace, 0xff, c->workspace);
-	products(s, x, w, y, sum);
+		abort();
+	memset(c->workspace, 0xff, c->space);
+	products(s, c->x, c->w, c->y, sum);
 	for (size_t i = 0; i < size[s->kind]; i++)
 		put(s->out, to, i, sum[i]);
 	free(sum);
+}
+
+vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace)
+{
+	conv_call call = { *(const cuda_conv_spec *)c->plan, c->workspace, x, w, y, workspace };
+	host_put(dnn_stream, conv_work, &call, sizeof call);
 	return VQ_OK;
 }
 
@@ -166,17 +185,26 @@ vq_status cuda_gemm_make(cuda_backend *b, int m, int n, int k, bool turn_x, bool
 	return VQ_OK;
 }
 
-vq_status cuda_gemm_run(cuda_backend *b, const cuda_gemm *g, const float *x, const float *w, bool add, float *y, void *workspace)
+typedef struct { product p; size_t space; const float *x, *w; bool add; float *y; void *workspace; } gemm_call;
+
+static void gemm_work(void *ctx)
 {
-	const product *p = (const product *)g->op;
-	memset(workspace, 0xff, g->workspace);
+	const gemm_call *c = ctx;
+	const product *p = &c->p;
+	memset(c->workspace, 0xff, c->space);
 	for (int i = 0; i < p->m; i++)
 		for (int j = 0; j < p->n; j++) {
-			double s = add ? (double)y[i * p->n + j] : 0;
+			double s = c->add ? (double)c->y[i * p->n + j] : 0;
 			for (int k = 0; k < p->k; k++)
-				s += (double)x[p->turn_x ? k * p->m + i : i * p->k + k] * (double)w[p->turn_w ? j * p->k + k : k * p->n + j];
-			y[i * p->n + j] = (float)s;
+				s += (double)c->x[p->turn_x ? k * p->m + i : i * p->k + k] * (double)c->w[p->turn_w ? j * p->k + k : k * p->n + j];
+			c->y[i * p->n + j] = (float)s;
 		}
+}
+
+vq_status cuda_gemm_run(cuda_backend *b, const cuda_gemm *g, const float *x, const float *w, bool add, float *y, void *workspace)
+{
+	gemm_call call = { *(const product *)g->op, g->workspace, x, w, add, y, workspace };
+	host_put(b->stream, gemm_work, &call, sizeof call);
 	return VQ_OK;
 }
 

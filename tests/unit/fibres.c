@@ -27,6 +27,7 @@ typedef struct {
 } fibre;
 
 vq_emulated_index threadIdx, blockIdx, blockDim, gridDim;
+vq_emulated_defer *vq_emulate_defer;
 
 static fibre all[THREADS], home;
 static int current;
