@@ -165,6 +165,9 @@ typedef struct vq_store vq_store;
 typedef struct vq_plan vq_plan;
 typedef struct vq_backend vq_backend;
 
+/* Operations a second with factors of each type (bf16: 0 where there are no such instructions) and bytes a second to or from memory. */
+typedef struct { double f32, bf16, memory; } vq_peak;
+
 typedef enum { VQ_BUF_STATE, VQ_BUF_PARAM, VQ_BUF_GRAD, VQ_BUF_M, VQ_BUF_V, VQ_BUF_MEAN /* averaged weights */, VQ_BUFS } vq_buf_kind;
 
 struct vq_backend {
@@ -209,6 +212,8 @@ struct vq_backend {
 	const double *(*plan_seconds)(const vq_plan *);
 	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */
 	const char *(*plan_impl)(const vq_plan *, int node);
+	/* What the device can do at best, measured in about a second. NULL: this one does not tell. */
+	vq_peak (*peak)(vq_backend *);
 	void (*close)(vq_backend *);
 };
 

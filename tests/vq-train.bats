@@ -338,6 +338,21 @@ split.csv"
     done
 }
 
+@test "--profile: the parts of the time, and each operation against the machine's peak" {
+    ok vq-train -q "${tiny[@]}" --steps 6 -o run cells.vqt
+    same "$err" ""
+    ok vq-train -q --profile "${tiny[@]}" --steps 40 -o run --force cells.vqt
+    [[ $err == "40 steps in "* ]]
+    for part in "reading, and preparing the model" "making plans" "drawing and packing cells" "computing" "validating and saving"; do
+        awk -v p="$part" 'index($0, p) && $(NF - 1) > 0 { found = 1 } END { exit !found }' .stderr || { echo "no time for $part: $err"; false; }
+    done
+    # no part is more than the whole; shares of the operations are 100 % together, the slowest first, and each has a floor
+    awk 'NR == 1 { whole = $4 } NR > 1 && NR < 7 { sum += $(NF - 3) } END { exit !(sum > whole / 2 && sum <= 1.05 * whole) }' .stderr
+    grep -Eq '^peaks of [0-9]+ threads: [0-9]+ GFLOP/s f32, [0-9]+ bf16, memory [0-9.]+ GB/s$' .stderr
+    awk 'NR > 8 { share += $4; if (NR > 9 && $3 > last + 1e-9 || $7 < 0) bad = 1; last = $3 } END { exit !(share > 98 && share < 102 && !bad) }' .stderr
+    awk '$1 == "conv" && $2 > 0 && $5 > 0 && $6 > 0 { found = 1 } END { exit !found }' .stderr
+}
+
 @test "a codebook that collapses: a warning, once, with the keys to change" {
     local opts=("${tiny[@]}" --set num_embeddings=512 --set codebook_update=gradient --set codebook_start=normal --epochs 12)
     ok vq-train "${opts[@]}" -o run cells.vqt

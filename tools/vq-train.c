@@ -40,7 +40,7 @@ static const vq_option options[] = {
 	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "Follow this split.csv (id, group, split)." },
 	{ .type = VQ_OPT_GROUP, .help = "Resources" },
 	{ .name = "memory", .type = VQ_OPT_SIZE, .value = &memory, .arg = "SIZE", .help = "Hold at most this much of the cells in memory; the rest is read again from the stream when its turn comes. Default 4G.", .lo = 0, .hi = 1e15 },
-	{ .name = "profile", .type = VQ_OPT_FLAG, .value = &profile, .help = "At the end, say on stderr where the steps' time went." },
+	{ .name = "profile", .type = VQ_OPT_FLAG, .value = &profile, .help = "At the end, say on stderr where the time went, and how near this machine's peak each operation was; vq(7) explains it." },
 	{ 0 },
 };
 
@@ -315,7 +315,8 @@ static vq_status train(train_run *r, vq_backend *b, const checkpoint *from, doub
 	vq_trainer *t;
 	const vq_norm *n = &r->model.norm;
 	vq_trainer_options o = { .config = &r->model.config, .channels = r->model.channels, .backend = b, .train = r->train, .val = r->val,
-		.n_train = r->n_train, .n_val = r->n_val, .perceptual = r->model.config.use_perceptual_loss ? &r->network : NULL, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX), .started = started,
+		.n_train = r->n_train, .n_val = r->n_val, .perceptual = r->model.config.use_perceptual_loss ? &r->network : NULL, .clip = n->clip && (n->method == VQ_NORM_ROBUST || n->method == VQ_NORM_MINMAX),
+		.profile = profile, .started = started,
 		.calls = { &job, cell_size, cell_get, epoch, step, save } };
 	VQ_TRY(vq_trainer_make(&t, &o));
 	vq_status s = start(r, t, b, from);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cpu/cpu.h"
+#include "lib/cpu/peak.h"
 #include "lib/model/graph.h"
 
 vq_status cpu_dnnl(dnnl_status_t s, const char *what)
@@ -424,6 +425,8 @@ static void close_backend(vq_backend *b)
 	free(c);
 }
 
+static vq_peak peak(vq_backend *b) { return vq_cpu_peak(b->threads, .3); }
+
 /* VQ_CPU_CONV in the environment: tests and timings choose with it. */
 static vq_status conv_choice(cpu_conv_choice *c)
 {
@@ -461,7 +464,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .store_frozen = store_frozen, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_start = plan_run, .plan_finish = plan_finish, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
-		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .close = close_backend };
+		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .peak = peak, .close = close_backend };
 	snprintf(c->b.isa, sizeof c->b.isa, "%s%s", c->k->name, c->b.bf16 ? "_bf16" : "");
 	vq_status s = cpu_dnnl(dnnl_engine_create(&c->engine, dnnl_cpu, 0), "engine_create");
 	if (s == VQ_OK && (s = cpu_dnnl(dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags), "stream_create")) < 0)

@@ -12,6 +12,8 @@ static void drop(vq_trainer *t, sized_plan *s)
 		t->train = (train_plan){0};
 	if (t->eval.plan == s->p.plan)
 		t->eval = (train_plan){0};
+	if (s->training)
+		trainer_note_plan(t, &s->p);
 	t->b->plan_free(s->p.plan);
 	vq_graph_free(&s->p.g);
 	*s = (sized_plan){0};
@@ -50,7 +52,9 @@ vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, training ? VQ_GRAPH_TRAIN : VQ_GRAPH_EVAL, canvas, &s->p.g, &s->p.io));
 	if (training)
 		trainer_measure(t, &s->p.g);
+	double began = vq_seconds();
 	vq_status st = t->b->plan_make(t->b, t->store, &s->p.g, &s->p.plan);
+	t->spent.plans += vq_seconds() - began;
 	if (st < 0) {
 		vq_graph_free(&s->p.g);
 		*s = (sized_plan){0};

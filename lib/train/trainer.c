@@ -14,7 +14,10 @@ static vq_status make_plan(vq_trainer *t, vq_graph_kind kind, train_plan *p)
 	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &p->g, &p->io));
 	if (kind == VQ_GRAPH_TRAIN)
 		trainer_measure(t, &p->g);
-	return t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+	double began = vq_seconds();
+	vq_status s = t->b->plan_make(t->b, t->store, &p->g, &p->plan);
+	t->spent.plans += vq_seconds() - began;
+	return s;
 }
 
 void trainer_measure(vq_trainer *t, const vq_graph *g)
@@ -191,8 +194,11 @@ vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 {
 	if (!t->info.packable)
 		VQ_TRY(trainer_use(t, p, &b->sheet));
+	double began = vq_seconds();
 	if (phases & VQ_FORWARD)
 		VQ_TRY(fill(t, p, b));
+	if (p == &t->train)
+		t->spent.cells += vq_seconds() - began;
 	step->items = b->items;
 	step->places = b->place;
 	step->seed = (uint64_t)t->c->seed;
@@ -203,10 +209,20 @@ vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 	return VQ_OK;
 }
 
+static vq_status train_run(vq_trainer *t, vq_step *step, unsigned phases)
+{
+	double began = vq_seconds();
+	VQ_TRY(t->b->plan_run(t->train.plan, step, phases));
+	t->spent.steps += vq_seconds() - began;
+	if (t->o.profile)
+		trainer_note_run(t, &t->train.g, phases);
+	return VQ_OK;
+}
+
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
 {
 	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step));
-	return t->b->plan_run(p->plan, step, phases);
+	return p == &t->train ? train_run(t, step, phases) : t->b->plan_run(p->plan, step, phases);
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
@@ -240,12 +256,14 @@ static vq_status one_step(vq_trainer *t)
 	double pixels = 0, cells = 0, positions[VQ_CODE_LEVELS_MAX] = {0};
 	int parts = 0;
 	vq_step step = {0};
+	double began = vq_seconds();
 	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
 		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
 		pixels += (double)t->batches[parts].pixels;
 		cells += t->batches[parts].items;
 		trainer_count_positions(t, &t->batches[parts], positions);
 	}
+	t->spent.cells += vq_seconds() - began;
 	step.scale[VQ_SCALE_PERCEPTUAL] = (float)(c->perceptual_loss_weight / cells);
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
 	char what[64];
@@ -256,7 +274,7 @@ static vq_status one_step(vq_trainer *t)
 		if (!trainer_finite(&step))
 			return trainer_trouble(t, &t->train, &t->batches[i], 1, VQ_FORWARD | VQ_BACKWARD, &step, what);
 		if (last)
-			VQ_TRY(t->b->plan_run(t->train.plan, &step, VQ_UPDATE));
+			VQ_TRY(train_run(t, &step, VQ_UPDATE));
 		snprintf(what, sizeof what, "step %lld: the gradient's norm", (long long)t->step + 1);
 		if (!trainer_finite(&step))
 			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
@@ -320,6 +338,7 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	memset(t->counts, 0, sizeof *t->counts * t->code_at[t->info.levels]);
 	memset(t->front, 0, sizeof *t->front * t->code_at[t->info.levels]);
 	t->closing = vq_seconds() - began;
+	t->spent.closing += t->closing;
 	return t->o.calls.save ? t->o.calls.save(t->o.calls.ctx, t, false) : VQ_OK;
 }
 
@@ -350,39 +369,4 @@ vq_status vq_trainer_run(vq_trainer *t)
 		done |= t->stopped;
 	}
 	return VQ_OK;
-}
-
-/* Adds a plan's seconds to those by operation; all training plans have the same nodes. */
-static void add_seconds(const vq_trainer *t, const train_plan *p, double *by, int *count, double *total)
-{
-	const double *s = p->plan ? t->b->plan_seconds(p->plan) : NULL;
-	for (int i = 0; s && i < VQ_OPS; i++)
-		count[i] = 0;
-	for (int i = 0; s && i < p->g.nn; i++) {
-		by[p->g.node[i].op] += s[i];
-		count[p->g.node[i].op]++;
-		*total += s[i];
-	}
-}
-
-char *vq_trainer_profile(const vq_trainer *t)
-{
-	double by[VQ_OPS] = {0}, total = 0;
-	int count[VQ_OPS] = {0};
-	if (t->info.packable)
-		add_seconds(t, &t->train, by, count, &total);
-	for (int i = 0; i < SIZED_PLANS; i++)
-		if (t->sized[i].training)
-			add_seconds(t, &t->sized[i].p, by, count, &total);
-	vq_buf b = {0};
-	for (;;) {
-		int top = -1;
-		for (int i = 0; i < VQ_OPS; i++)
-			if (count[i] && (top < 0 || by[i] > by[top]))
-				top = i;
-		if (top < 0 || vq_buf_fmt(&b, "%-16s %4d nodes %9.3f s %5.1f %%\n", vq_op_name((vq_op)top), count[top], by[top], total > 0 ? 100 * by[top] / total : 0) < 0)
-			break;
-		count[top] = 0;
-	}
-	return b.data;
 }

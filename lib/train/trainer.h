@@ -70,6 +70,7 @@ typedef struct {
 	uint32_t n_train, n_val;
 	const vq_perceptual *perceptual; /* with use_perceptual_loss; it must outlive the trainer */
 	bool clip;              /* validation scores pixels clipped to [-1, 1], as vq-decode will write them */
+	bool profile;           /* count what vq_trainer_profile tells */
 	double started;         /* vq_seconds() of when the run began: max_seconds counts from here */
 	vq_train_calls calls;
 } vq_trainer_options;
@@ -92,7 +93,9 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out);
 /* Bytes that the activations and gradients of the largest step took so far; *plain: what they would have taken without
  * checkpoint_activations, or 0 where it is off. */
 size_t vq_trainer_memory(const vq_trainer *t, size_t *plain);
-/* One line an operation: name, calls' seconds, share; caller frees. */
+/* Where a run's time went: lines of its parts in wall seconds, then one an operation, where the backend measures them: nodes, seconds, share, what
+ * it reached in GFLOP/s and GB/s, and the floor (the time at this machine's measured peaks, of which arithmetic and memory is slower) as a share
+ * of its time. Measures those peaks now, in about a second. Caller frees; NULL: no memory. */
 char *vq_trainer_profile(const vq_trainer *t);
 void vq_trainer_free(vq_trainer *t);
 

@@ -10,6 +10,14 @@ enum { SIZED_PLANS = 48 };
 typedef struct { train_plan p; vq_sheet sheet; bool training; uint64_t used; } sized_plan;
 typedef struct { vq_train_sums sum; double began; } epoch_state; /* began: less what it took before it was resumed */
 
+/* Wall seconds of the run so far, and, for `profile`, by operation: seconds (of plans that are gone), what was computed with factors of each
+ * type, what was moved; nodes: of the last plan. */
+typedef struct {
+	double cells, plans, steps, closing;
+	double seconds[VQ_OPS], f32[VQ_OPS], bf16[VQ_OPS], bytes[VQ_OPS];
+	int nodes[VQ_OPS];
+} train_spent;
+
 struct vq_trainer {
 	vq_trainer_options o;
 	const vq_config *c;
@@ -40,6 +48,7 @@ struct vq_trainer {
 	int64_t step, epoch;
 	uint64_t pixels;
 	double fraction, closing, best;
+	train_spent spent;
 	double run_began, val_pixels; /* true pixels of the validation cells */
 	int stale;              /* epochs since the best */
 	bool started_codebook;
@@ -79,6 +88,9 @@ vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
 /* An item's code positions of a level that are valid, and the index of one of them in the codes' value. */
 vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int item);
 size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x);
+/* profile.c: adds a run of a training plan, with profile; and the seconds of a plan that is about to go. */
+void trainer_note_run(vq_trainer *t, const vq_graph *g, unsigned phases);
+void trainer_note_plan(vq_trainer *t, const train_plan *p);
 /* health.c: rows from data to start with, and for those that nothing uses, in each codebook. */
 vq_status trainer_start_codebook(vq_trainer *t);
 vq_status trainer_revive(vq_trainer *t, const vq_batch *b, int64_t *revived);

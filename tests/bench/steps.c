@@ -15,6 +15,7 @@
 #include "formats/config.h"
 #include "lib/model/graph.h"
 #include "lib/model/model.h"
+#include "lib/model/work.h"
 #include "lib/rng.h"
 
 enum { CHANNELS = 4, WARM = 4 };
@@ -85,56 +86,6 @@ static vq_status prepare(bench *b, const char *model, int size, int batch, vq_dt
 
 static int up(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 
-static const vq_value *value(const vq_graph *g, int i) { return i >= 0 ? &g->v[i] : NULL; }
-
-static double conv_flops(const vq_graph *g, const vq_node *n)
-{
-	bool conv = n->op >= VQ_OP_CONV && n->op <= VQ_OP_CONV_WEIGHT;
-	const vq_value *in = &g->v[n->op == VQ_OP_CONV_DATA || n->op == VQ_OP_DECONV_DATA ? n->out[0] : n->in[0]];
-	const vq_value *out = &g->v[n->op == VQ_OP_CONV || n->op == VQ_OP_DECONV ? n->out[0] : n->op == VQ_OP_CONV_WEIGHT || n->op == VQ_OP_DECONV_WEIGHT ? n->in[1] : n->in[0]];
-	const vq_value *fine = conv ? out : in; /* each of its positions meets the whole kernel */
-	return 2.0 * fine->n * fine->h * fine->w * in->c * out->c * n->k * n->k;
-}
-
-/* 2 operations a multiplication; 0 for what is bound by memory anyway. */
-static double flops(const bench *b, const vq_node *n)
-{
-	const vq_graph *g = &b->g;
-	const vq_value *x = value(g, n->in[0]), *y = value(g, n->in[1]), *z = value(g, n->out[0]);
-	switch (n->op) {
-	case VQ_OP_CONV: case VQ_OP_CONV_DATA: case VQ_OP_CONV_WEIGHT: case VQ_OP_DECONV: case VQ_OP_DECONV_DATA: case VQ_OP_DECONV_WEIGHT:
-		return conv_flops(g, n);
-	case VQ_OP_LINEAR: case VQ_OP_LINEAR_DATA: return 2.0 * x->n * x->c * z->c;
-	case VQ_OP_LINEAR_WEIGHT: return 2.0 * x->n * x->c * y->c;
-	case VQ_OP_ATTENTION: case VQ_OP_ATTENTION_BWD: { /* scores and sums; backward has five such products */
-		const vq_value *v = value(g, n->in[2]);
-		double pairs = (double)x->n * x->h * x->w * x->h * x->w;
-		return 2 * pairs * (n->op == VQ_OP_ATTENTION ? x->c + v->c : 3.0 * x->c + 2.0 * v->c);
-	}
-	case VQ_OP_QUANTIZE: return 2.0 * x->n * x->h * x->w * x->c * b->c.num_embeddings;
-	default: return 0;
-	}
-}
-
-/* Each value that it names, once; the optimiser's flat buffers. */
-static double traffic(const bench *b, const vq_node *n)
-{
-	double bytes = n->op == VQ_OP_OPTIMIZE ? 28.0 * (double)b->params.sizes[1] : 0;
-	int seen[VQ_NODE_IN + VQ_NODE_OUT], have = 0;
-	for (int i = 0; i < VQ_NODE_IN + VQ_NODE_OUT; i++) {
-		int v = i < VQ_NODE_IN ? n->in[i] : n->out[i - VQ_NODE_IN];
-		bool again = v < 0;
-		for (int k = 0; k < have; k++)
-			again |= seen[k] == v;
-		if (again)
-			continue;
-		seen[have++] = v;
-		const vq_value *t = &b->g.v[v];
-		bytes += (double)t->n * t->h * t->w * t->c * (double)vq_dtype_size(t->dtype);
-	}
-	return bytes;
-}
-
 static void by_operation(const bench *b, const double *least)
 {
 	for (int op = 0; op < VQ_OPS; op++) {
@@ -143,8 +94,9 @@ static void by_operation(const bench *b, const double *least)
 		for (int i = 0; i < b->g.nn; i++)
 			if (b->g.node[i].op == (vq_op)op) {
 				t += least[i];
-				f += flops(b, &b->g.node[i]);
-				m += traffic(b, &b->g.node[i]);
+				vq_work w = vq_node_work(&b->g, &b->g.node[i], b->params.sizes[1]);
+				f += w.flops;
+				m += w.bytes;
 				count++;
 			}
 		if (count)
@@ -157,7 +109,7 @@ static void profile(const bench *b, const double *least)
 	for (int i = 0; i < b->g.nn; i++) {
 		const vq_node *n = &b->g.node[i];
 		const vq_value *x = n->in[0] >= 0 ? &b->g.v[n->in[0]] : NULL, *y = n->out[0] >= 0 ? &b->g.v[n->out[0]] : NULL;
-		double t = least[i], f = flops(b, n);
+		double t = least[i], f = vq_node_work(&b->g, n, 0).flops;
 		printf("%8.3f ms  %-16s", 1e3 * t, vq_op_name(n->op));
 		if (x)
 			printf(" %dx%dx%dx%d", x->n, x->h, x->w, x->c);

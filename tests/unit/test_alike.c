@@ -115,7 +115,7 @@ static size_t train(world *w, float **out)
 	vq_trainer *t;
 	CHECK_OK(vq_backend_open(&b, engine_device(), 2));
 	vq_trainer_options o = { .config = &w->config, .channels = 1, .backend = b, .train = w->number, .val = w->number + 24, .n_train = 24, .n_val = 6,
-		.clip = true, .started = vq_seconds(), .calls = { w, get_cell, get_cell, at_epoch, NULL } };
+		.clip = true, .profile = true, .started = vq_seconds(), .calls = { w, get_cell, get_cell, at_epoch, NULL } };
 	w->epochs = 0;
 	CHECK_OK(vq_config_check(&w->config));
 	CHECK_OK(vq_trainer_make(&t, &o));
