@@ -395,7 +395,7 @@ static void add(vq_st_item *item, vq_tensor *t, int *n, const char *name, vq_dty
 	++*n;
 }
 
-vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *b)
+vq_status checkpoint_write(train_run *r, vq_trainer *t, const vq_backend *b)
 {
 	vq_train_state *st = &r->state;
 	vq_st_item item[TENSORS];

@@ -35,6 +35,6 @@ char *checkpoint_machine(const checkpoint *c, const vq_backend *b);
 /* Puts everything back: the trainer, and r's chain, best model and progress. */
 vq_status checkpoint_restore(const checkpoint *c, train_run *r, vq_trainer *t);
 /* Writes RUN/last.ckpt, whole or not at all. */
-vq_status checkpoint_write(train_run *r, const vq_trainer *t, const vq_backend *b);
+vq_status checkpoint_write(train_run *r, vq_trainer *t, const vq_backend *b);
 
 #endif

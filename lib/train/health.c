@@ -33,7 +33,7 @@ static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int level, vq_buf 
 	for (int i = 0; i < b->items; i++) {
 		vq_rect r = trainer_positions(t, b, level, i);
 		for (int y = 0; y < r.h; y++)
-			VQ_TRY(vq_buf_add(rows, z + trainer_position(t, level, r, y, 0) * (size_t)d, sizeof *z * (size_t)r.w * (size_t)d));
+			VQ_TRY(vq_buf_add(rows, z + trainer_position(t, b, level, r, y, 0) * (size_t)d, sizeof *z * (size_t)r.w * (size_t)d));
 	}
 	return VQ_OK;
 }

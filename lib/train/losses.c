@@ -24,20 +24,21 @@ void trainer_add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_t
 	trainer_count_positions(t, b, l->positions);
 }
 
-/* Whether some of the cell's own mask is under a code position of its, as trainer_prepare left the masks. */
-static bool on_foreground(const vq_trainer *t, const vq_batch *b, int level, int item, vq_rect r, int y, int x)
+/* Whether some of the cell's own mask is under a code position of its. */
+static bool on_foreground(const vq_trainer *t, const vq_batch *b, const own_marks *own, int level, int item, vq_rect r, int y, int x)
 {
 	int s = t->info.level[level].stride;
 	vq_rect e = b->place[item].extent; /* one code a cell: all of it */
 	if (s)
 		e = (vq_rect){ r.n, (r.y + y) * s, (r.x + x) * s, s, s };
-	for (int i = e.y; i < VQ_MIN(e.y + e.h, t->sheet.h); i++)
-		if (memchr(t->own + ((size_t)e.n * (size_t)t->sheet.h + (size_t)i) * (size_t)t->sheet.w + (size_t)e.x, 1, (size_t)VQ_MIN(e.w, t->sheet.w - e.x)))
+	const vq_sheet *c = &b->sheet;
+	for (int i = e.y; i < VQ_MIN(e.y + e.h, c->h); i++)
+		if (memchr(own->at + ((size_t)e.n * (size_t)c->h + (size_t)i) * (size_t)c->w + (size_t)e.x, 1, (size_t)VQ_MIN(e.w, c->w - e.x)))
 			return true;
 	return false;
 }
 
-void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front)
+void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, const own_marks *own, uint64_t *counts, uint64_t *front)
 {
 	for (int l = 0; l < t->info.levels; l++) {
 		const int32_t *codes = t->b->plan_host(p->plan, p->io.codes[l]);
@@ -45,9 +46,9 @@ void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64
 			vq_rect r = trainer_positions(t, b, l, i);
 			for (int y = 0; y < r.h; y++)
 				for (int x = 0; x < r.w; x++) {
-					size_t code = t->code_at[l] + (size_t)codes[trainer_position(t, l, r, y, x)];
+					size_t code = t->code_at[l] + (size_t)codes[trainer_position(t, b, l, r, y, x)];
 					counts[code]++;
-					front[code] += on_foreground(t, b, l, i, r, y, x);
+					front[code] += on_foreground(t, b, own, l, i, r, y, x);
 				}
 		}
 	}

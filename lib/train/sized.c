@@ -92,10 +92,10 @@ vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int
 	return (vq_rect){ v.n, v.y / s, v.x / s, (v.y + v.h + s - 1) / s - v.y / s, (v.x + v.w + s - 1) / s - v.x / s };
 }
 
-size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x)
+size_t trainer_position(const vq_trainer *t, const vq_batch *b, int level, vq_rect r, int y, int x)
 {
 	int s = t->info.level[level].stride;
 	if (!s)
 		return (size_t)r.n;
-	return ((size_t)r.n * (size_t)(t->sheet.h / s) + (size_t)(r.y + y)) * (size_t)(t->sheet.w / s) + (size_t)(r.x + x);
+	return ((size_t)r.n * (size_t)(b->sheet.h / s) + (size_t)(r.y + y)) * (size_t)(b->sheet.w / s) + (size_t)(r.x + x);
 }

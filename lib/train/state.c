@@ -68,9 +68,10 @@ static vq_status check_finite(const vq_trainer *t, const vq_train_state *st)
 	return VQ_OK;
 }
 
-vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st)
+vq_status vq_trainer_save(vq_trainer *t, vq_train_state *st)
 {
 	double now = vq_seconds();
+	VQ_TRY(trainer_settle(t, 0));
 	for (int i = 0; i < VQ_STATE_BUFS; i++)
 		VQ_TRY(t->b->store_read(t->store, kind[i], 0, st->count[i], st->buf[i]));
 	VQ_TRY(check_finite(t, st));

@@ -52,8 +52,9 @@ extern const vq_scalar vq_scalars[]; /* ends with name NULL; every field of vq_t
 
 /* Memory for a run of the trainer's shape; zero-initialise before. Waiting cells: as many as ever may be. */
 vq_status vq_train_state_make(vq_train_state *st, const vq_trainer *t);
-/* Between steps (vq_train_calls.save). st: as made for this trainer; its memory is used again. */
-vq_status vq_trainer_save(const vq_trainer *t, vq_train_state *st);
+/* Between steps (vq_train_calls.save). st: as made for this trainer; its memory is used again. Waits for the steps that are under way, and
+ * fails as vq_trainer_run where their numbers are not finite. */
+vq_status vq_trainer_save(vq_trainer *t, vq_train_state *st);
 /* Before vq_trainer_run, on a trainer made with the same options; o.started becomes that of the whole run. VQ_EINVAL, with what it is that
  * does not fit: the trainer is to be freed then. */
 vq_status vq_trainer_restore(vq_trainer *t, const vq_train_state *st);

@@ -54,7 +54,9 @@ void vq_trainer_free(vq_trainer *t)
 	vq_params_free(&t->params);
 	free(t->counts);
 	free(t->front);
-	free(t->own);
+	free(t->own.at);
+	for (int i = 0; i < FLIGHTS; i++)
+		free(t->flight[i].own.at);
 	free(t->failed);
 	free(t->batches);
 	free(t);
@@ -139,7 +141,7 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 		t->code_at[l + 1] = t->code_at[l] + (size_t)t->info.level[l].size;
 	t->counts = vq_calloc(t->code_at[t->info.levels], sizeof *t->counts);
 	t->front = vq_calloc(t->code_at[t->info.levels], sizeof *t->front);
-	t->batches = vq_calloc((size_t)t->c->accumulate, sizeof *t->batches);
+	t->batches = vq_calloc((size_t)t->c->accumulate * FLIGHTS, sizeof *t->batches);
 	s = t->counts && t->front && t->batches ? VQ_OK : VQ_ENOMEM;
 	if (s < 0)
 		goto fail;
@@ -174,29 +176,28 @@ vq_status vq_trainer_read(vq_trainer *t, float *state, float *param)
 /* --- running a plan ------------------------------------------------------------------------------------------------ */
 
 /* The input in place where the backend computes in host memory. */
-static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b)
+static vq_status fill(vq_trainer *t, train_plan *p, const vq_batch *b, own_marks *marks)
 {
 	float *input = t->b->plan_host(p->plan, p->io.input), *weight = p->io.weight >= 0 ? t->b->plan_host(p->plan, p->io.weight) : NULL;
 	if (!input)
 		return vq_fail(VQ_EUNSUP, "this backend has no host memory"); /* reached only by a backend without plan_host */
 	size_t n = (size_t)t->sheet.canvases * (size_t)t->sheet.h * (size_t)t->sheet.w;
-	if (n > t->own_size) {
-		uint8_t *own = vq_realloc(t->own, n);
+	if (n > marks->size) {
+		uint8_t *own = vq_realloc(marks->at, n);
 		if (!own)
 			return VQ_ENOMEM;
-		t->own = own;
-		t->own_size = n;
+		*marks = (own_marks){ own, n };
 	}
-	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight, t->own);
+	return vq_batch_fill(b, &t->o.calls, &t->sheet, t->info.channels, t->c, input, weight, marks->at);
 }
 
-vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step, own_marks *own)
 {
 	if (!t->info.packable)
 		VQ_TRY(trainer_use(t, p, &b->sheet));
 	double began = vq_seconds();
 	if (phases & VQ_FORWARD)
-		VQ_TRY(fill(t, p, b));
+		VQ_TRY(fill(t, p, b, own));
 	if (p == &t->train)
 		t->spent.cells += vq_seconds() - began;
 	step->items = b->items;
@@ -209,20 +210,10 @@ vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 	return VQ_OK;
 }
 
-static vq_status train_run(vq_trainer *t, vq_step *step, unsigned phases)
-{
-	double began = vq_seconds();
-	VQ_TRY(t->b->plan_run(t->train.plan, step, phases));
-	t->spent.steps += vq_seconds() - began;
-	if (t->o.profile)
-		trainer_note_run(t, &t->train.g, phases);
-	return VQ_OK;
-}
-
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step)
 {
-	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step));
-	return p == &t->train ? train_run(t, step, phases) : t->b->plan_run(p->plan, step, phases);
+	VQ_TRY(trainer_prepare(t, p, b, phases, pixels, positions, step, &t->own));
+	return t->b->plan_run(p->plan, step, phases);
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
@@ -249,47 +240,98 @@ static double fraction(const vq_trainer *t)
 	return f;
 }
 
-static vq_status one_step(vq_trainer *t)
+/* A run's sums, or its gradient's norm, which tells of all parts: not finite is the end, and what went on after it does not count. */
+static vq_status judge(vq_trainer *t, flight *f, bool norm)
+{
+	char what[64];
+	vq_step sums = f->step;
+	sums.scalar[VQ_S_NORM] = norm ? f->step.scalar[VQ_S_NORM] : 0;
+	if (trainer_finite(&sums))
+		return VQ_OK;
+	for (; t->flights; t->flights--, t->oldest = (t->oldest + 1) % FLIGHTS)
+		(void)t->b->plan_finish(t->flight[t->oldest].p.plan, &t->flight[t->oldest].step);
+	snprintf(what, sizeof what, "step %lld: the %s", (long long)f->number, norm ? "gradient's norm" : "loss");
+	return trainer_trouble(t, &f->p, norm ? f->batches : &f->batches[f->part], norm ? f->parts : 1, VQ_FORWARD | VQ_BACKWARD, &f->step, what);
+}
+
+vq_status trainer_settle(vq_trainer *t, int most)
 {
 	vq_train_sums *e = &t->now.sum;
+	while (t->flights > most) {
+		flight *f = &t->flight[t->oldest];
+		t->oldest = (t->oldest + 1) % FLIGHTS;
+		t->flights--;
+		double began = vq_seconds();
+		VQ_TRY(t->b->plan_finish(f->p.plan, &f->step));
+		t->spent.steps += vq_seconds() - began;
+		VQ_TRY(judge(t, f, false));
+		VQ_TRY(judge(t, f, true));
+		trainer_add_losses(t, &f->batches[f->part], &f->step, e);
+		trainer_tally_codes(t, &f->p, &f->batches[f->part], &f->own, t->counts, t->front);
+		if (f->part < f->parts - 1)
+			continue;
+		e->norm += f->step.scalar[VQ_S_NORM];
+		e->steps++;
+		e->lr = (double)f->step.lr;
+	}
+	return VQ_OK;
+}
+
+static vq_status launch(vq_trainer *t, flight *f, unsigned phases)
+{
+	double began = vq_seconds();
+	VQ_TRY(t->b->plan_start(f->p.plan, &f->step, phases));
+	t->spent.steps += vq_seconds() - began;
+	if (t->o.profile)
+		trainer_note_run(t, &f->p.g, phases);
+	return VQ_OK;
+}
+
+/* Forward and backward, and behind the last part the update; where numbers are there at once it waits for finite ones. */
+static vq_status fly(vq_trainer *t, const vq_batch *batches, int part, int parts, double pixels, const double *positions, const vq_step *step)
+{
+	flight *f = &t->flight[(t->oldest + t->flights) % FLIGHTS];
+	bool update = part == parts - 1, ahead = t->b->ahead > 0;
+	*f = (flight){ .step = *step, .number = t->step + 1, .batches = batches, .part = part, .parts = parts, .own = f->own };
+	VQ_TRY(trainer_prepare(t, &t->train, &batches[part], VQ_FORWARD | VQ_BACKWARD, pixels, positions, &f->step, &f->own));
+	f->p = t->train;
+	VQ_TRY(launch(t, f, VQ_FORWARD | VQ_BACKWARD | (update && ahead ? VQ_UPDATE : 0)));
+	if (!ahead) {
+		VQ_TRY(judge(t, f, false));
+		if (update)
+			VQ_TRY(launch(t, f, VQ_UPDATE));
+	}
+	t->flights++;
+	return trainer_settle(t, VQ_MIN(t->b->ahead, FLIGHTS - 1));
+}
+
+static vq_status one_step(vq_trainer *t)
+{
 	const vq_config *c = t->c;
 	double pixels = 0, cells = 0, positions[VQ_CODE_LEVELS_MAX] = {0};
 	int parts = 0;
 	vq_step step = {0};
 	double began = vq_seconds();
+	vq_batch *batches = t->batches + (t->step % FLIGHTS) * c->accumulate;
 	for (; parts < c->accumulate && !vq_sampler_done(&t->sampler); parts++) {
-		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &t->batches[parts]));
-		pixels += (double)t->batches[parts].pixels;
-		cells += t->batches[parts].items;
-		trainer_count_positions(t, &t->batches[parts], positions);
+		VQ_TRY(trainer_draw(t, &t->sampler, t->augment, &batches[parts]));
+		pixels += (double)batches[parts].pixels;
+		cells += batches[parts].items;
+		trainer_count_positions(t, &batches[parts], positions);
 	}
 	t->spent.cells += vq_seconds() - began;
 	step.scale[VQ_SCALE_PERCEPTUAL] = (float)(c->perceptual_loss_weight / cells);
 	step.lr = (float)vq_schedule_lr(c, &t->plateau, t->fraction, t->step, t->epoch);
-	char what[64];
-	for (int i = 0; i < parts; i++) {
-		bool last = i == parts - 1;
-		VQ_TRY(trainer_forward(t, &t->train, &t->batches[i], VQ_FORWARD | VQ_BACKWARD, pixels, positions, &step));
-		snprintf(what, sizeof what, "step %lld: the loss", (long long)t->step + 1);
-		if (!trainer_finite(&step))
-			return trainer_trouble(t, &t->train, &t->batches[i], 1, VQ_FORWARD | VQ_BACKWARD, &step, what);
-		if (last)
-			VQ_TRY(train_run(t, &step, VQ_UPDATE));
-		snprintf(what, sizeof what, "step %lld: the gradient's norm", (long long)t->step + 1);
-		if (!trainer_finite(&step))
-			return trainer_trouble(t, &t->train, t->batches, parts, VQ_FORWARD | VQ_BACKWARD, &step, what);
-		trainer_add_losses(t, &t->batches[i], &step, e);
-		trainer_tally_codes(t, &t->train, &t->batches[i], t->counts, t->front);
-	}
+	for (int i = 0; i < parts; i++)
+		VQ_TRY(fly(t, batches, i, parts, pixels, positions, &step));
 	t->pixels += (uint64_t)pixels;
-	e->norm += step.scalar[VQ_S_NORM];
-	e->steps++;
-	e->lr = (double)step.lr;
 	t->step++;
 	if (c->weight_average > 0)
 		VQ_TRY(t->b->store_average(t->store, (float)fmin(c->weight_average, (double)t->step / (double)(t->step + 9))));
-	if (c->codebook_update == VQ_UPDATE_EMA && c->revive_threshold > 0 && t->step % c->revive_every == 0 && t->fraction < c->revive_until)
-		VQ_TRY(trainer_revive(t, &t->batches[parts - 1], &e->revived));
+	if (c->codebook_update == VQ_UPDATE_EMA && c->revive_threshold > 0 && t->step % c->revive_every == 0 && t->fraction < c->revive_until) {
+		VQ_TRY(trainer_settle(t, 0));
+		VQ_TRY(trainer_revive(t, &batches[parts - 1], &t->now.sum.revived));
+	}
 	return VQ_OK;
 }
 
@@ -297,7 +339,7 @@ static bool report_step(vq_trainer *t)
 {
 	vq_losses l = {0};
 	const vq_train_sums *e = &t->now.sum;
-	trainer_means(t, e, &l);
+	trainer_means(t, e, &l); /* 0 of 0 pixels is NaN */
 	trainer_usage(t, t->counts, &l);
 	double s = vq_seconds() - t->now.began;
 	vq_progress p = { t->epoch, t->step, vq_seconds() - t->o.started, fmin(t->fraction, 1), s > 0 ? (double)e->cells / s : 0, e->lr, l.loss, l.recon, l.commit, l.usage };
@@ -361,6 +403,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 				VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, true));
 			done = over(t);
 		}
+		VQ_TRY(trainer_settle(t, 0));
 		t->inside = false;
 		t->epoch++;
 		t->sampler.at = 0; /* what is behind is counted by the epoch */

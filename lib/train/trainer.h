@@ -44,7 +44,7 @@ typedef struct {
 typedef struct {
 	int64_t epoch, step;
 	double seconds, fraction, cells_per_second, lr;
-	double loss, recon, commit, usage; /* running */
+	double loss, recon, commit, usage; /* running: of the steps whose numbers are known, which the last one's need not be; NaN before any */
 } vq_progress;
 
 typedef struct vq_trainer vq_trainer;

@@ -9,6 +9,18 @@ typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; } train_plan;
 enum { SIZED_PLANS = 48 };
 typedef struct { train_plan p; vq_sheet sheet; bool training; uint64_t used; } sized_plan;
 typedef struct { vq_train_sums sum; double began; } epoch_state; /* began: less what it took before it was resumed */
+typedef struct { uint8_t *at; size_t size; } own_marks; /* [canvases,h,w] of a batch: 1 where a cell's own mask is */
+
+/* A run that trains, until its numbers are known. */
+typedef struct {
+	vq_step step;
+	int64_t number;         /* of the step, from 1 */
+	train_plan p;
+	const vq_batch *batches;
+	int part, parts;        /* this one's among them; the last one updates */
+	own_marks own;
+} flight;
+enum { FLIGHTS = 2 };
 
 /* Wall seconds of the run so far, and, for `profile`, by operation: seconds (of plans that are gone), what was computed with factors of each
  * type, what was moved; nodes: of the last plan. */
@@ -36,12 +48,13 @@ struct vq_trainer {
 	vq_sampler sampler;
 	vq_rng health;          /* codebook start and revival */
 	vq_plateau plateau;
-	vq_batch *batches;      /* one a micro-batch */
+	vq_batch *batches;      /* one a micro-batch, for the steps that are under way by turns; the first for others too when none is */
+	flight flight[FLIGHTS];
+	int flights, oldest;    /* how many are under way, and which was the first */
 	uint64_t *counts;       /* codes of this epoch, level after level */
 	size_t code_at[VQ_CODE_LEVELS_MAX + 1]; /* where each level's begin, and how many there are */
 	uint64_t *front;        /* those of positions with some of the cell's own mask */
-	uint8_t *own;           /* where the masks are on the canvases that were last filled */
-	size_t own_size;
+	own_marks own;          /* of the batch that was prepared last, flights apart */
 	uint32_t *failed;       /* cells of the batch whose numbers were not finite */
 	int n_failed;
 	epoch_state now;        /* this epoch so far */
@@ -60,15 +73,17 @@ struct vq_trainer {
 void trainer_measure(vq_trainer *t, const vq_graph *g); /* for vq_trainer_memory, of a plan that trains */
 /* The plan for the batch, its input where `phases` need one, and the step that goes with it. pixels and positions (of each level): what the
  * losses are means over; NULL: of 1. */
-vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
-/* The same, and runs it. */
+vq_status trainer_prepare(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step, own_marks *own);
+/* Finishes the oldest runs under way until there are at most so many: their numbers are the epoch's then. */
+vq_status trainer_settle(vq_trainer *t, int most);
+/* Prepares it with the trainer's own marks, and runs it. No flight is under way. */
 vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsigned phases, double pixels, const double *positions, vq_step *step);
 /* losses.c: adds a batch's positions of each level; its sums to those of the epoch; its codes to the counts (front: of the positions alone
  * that have some of the cell's own mask). Then the figures: usage and perplexity, usage by the foreground (NaN where no mask told what that
  * is), and the means. */
 void trainer_count_positions(vq_trainer *t, const vq_batch *b, double *positions);
 void trainer_add_losses(vq_trainer *t, const vq_batch *b, const vq_step *s, vq_train_sums *l);
-void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, uint64_t *counts, uint64_t *front);
+void trainer_tally_codes(vq_trainer *t, train_plan *p, const vq_batch *b, const own_marks *own, uint64_t *counts, uint64_t *front);
 void trainer_usage(const vq_trainer *t, const uint64_t *counts, vq_losses *l);
 double trainer_front_usage(const uint64_t *front, size_t n);
 void trainer_means(vq_trainer *t, const vq_train_sums *s, vq_losses *l);
@@ -85,9 +100,9 @@ void trainer_drop_sized(vq_trainer *t);
 vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet);
 vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b);
 vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
-/* An item's code positions of a level that are valid, and the index of one of them in the codes' value. */
+/* An item's code positions of a level that are valid, and the index of one of them in the codes' value, on the batch's canvases. */
 vq_rect trainer_positions(const vq_trainer *t, const vq_batch *b, int level, int item);
-size_t trainer_position(const vq_trainer *t, int level, vq_rect r, int y, int x);
+size_t trainer_position(const vq_trainer *t, const vq_batch *b, int level, vq_rect r, int y, int x);
 /* profile.c: adds a run of a training plan, with profile; and the seconds of a plan that is about to go. */
 void trainer_note_run(vq_trainer *t, const vq_graph *g, unsigned phases);
 void trainer_note_plan(vq_trainer *t, const train_plan *p);

@@ -72,7 +72,7 @@ vq_status trainer_trouble(vq_trainer *t, train_plan *p, const vq_batch *batches,
 	}
 	for (int i = 0; i < parts && node < 0 && zero; i++) { /* gradients add up: each part begins from none */
 		VQ_TRY_GOTO(node, t->b->store_write(t->store, VQ_BUF_GRAD, 0, t->params.sizes[1], zero), out);
-		VQ_TRY_GOTO(node, trainer_prepare(t, p, &batches[i], phases, 1, NULL, &step), out);
+		VQ_TRY_GOTO(node, trainer_prepare(t, p, &batches[i], phases, 1, NULL, &step, &t->own), out);
 		memcpy(step.scale, was->scale, sizeof step.scale);
 		node = t->b->plan_first_bad(p->plan, &step, phases);
 		if (node >= 0)

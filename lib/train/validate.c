@@ -70,7 +70,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 			break;
 		}
 		trainer_add_losses(t, b, &step, &sum);
-		trainer_tally_codes(t, &t->eval, b, counts, counts + size);
+		trainer_tally_codes(t, &t->eval, b, &t->own, counts, counts + size);
 		const float *in = t->b->plan_host(t->eval.plan, t->eval.io.input), *out = t->b->plan_host(t->eval.plan, t->eval.io.output);
 		for (int i = 0; i < b->items && st == VQ_OK; i++)
 			st = score_item(t, in, out, b->place[i].valid, &q);
