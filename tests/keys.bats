@@ -45,7 +45,8 @@ improved="model=improved block_norm=batch pack=false embedding_dim=16"
 @test "model and codebook" {
     effects "" channels_per_level=[8,12] blocks=2 stem_kernel=3 head_channels=4 activation=silu activation=gelu activation=leaky_relu embedding_dim=8 \
         num_embeddings=8 codebook_depth=2 codebook_start=kmeans codebook_start=normal codebook_start=uniform codebook_update=gradient commitment_cost=1 \
-        ema_decay=0.5 ema_epsilon=1
+        ema_decay=0.5 ema_epsilon=1 codebook_refit=2
+    effects codebook_refit=2 codebook_refit=5
     effects codebook_start=kmeans kmeans_steps=1
     effects "revive_threshold=1 revive_every=1" revive_threshold=0 revive_every=4 revive_until=0
     effects codebook_update=gradient straight_through=false

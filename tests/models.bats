@@ -93,8 +93,19 @@ round_trip() {
 }
 
 @test "improved: codes that no cell uses are revived early, from a normal start with one code a cell" {
-    ok improved --set num_embeddings=64 --steps 60 --epochs 1000 --set dropout=0 -o run
+    ok improved --set num_embeddings=64 --steps 60 --epochs 1000 --set dropout=0 --set codebook_refit=0 -o run
     [ "$(grep -o '"revived":[0-9]*' run/history.jsonl | cut -d : -f 2 | awk '{ n += $1 } END { print n }')" -gt 20 ]
     vq-encode -m run/model.safetensors cells.vqt | vq-codebook-stats -m run/model.safetensors >stats.json
     awk -v used="$(json stats.json levels.0.used)" 'BEGIN { exit !(used >= 8) }'
+}
+
+@test "improved: codes fitted at rest are nearly all used, with dropout and by the model that is kept" {
+    local refit
+    for refit in 0 5; do
+        ok improved --set num_embeddings=16 --set dropout=0.3 --set revive_threshold=0 --steps 40 --epochs 1000 --set codebook_refit=$refit -o run$refit
+        vq-encode -m run$refit/model.safetensors --only train cells.vqt | vq-codebook-stats -m run$refit/model.safetensors >stats$refit.json
+    done
+    awk -v off="$(json stats0.json levels.0.usage)" -v on="$(json stats5.json levels.0.usage)" 'BEGIN { exit !(off <= 0.5 && on >= 0.8) }'
+    # training itself is as without
+    same "$(sed 's/.*"train":\({[^}]*}\).*/\1/' run0/history.jsonl)" "$(sed 's/.*"train":\({[^}]*}\).*/\1/' run5/history.jsonl)"
 }

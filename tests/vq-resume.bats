@@ -92,10 +92,10 @@ go_on() {
     local small=(--set channels_per_level=[8,16] --set levels=2 --set embedding_dim=16 --set num_embeddings=32 --set hidden=[24] --set head_channels=8
         --set use_perceptual_loss=false --set mixed_precision=off --set save_samples_every=0 --threads 1 -q)
     local kinds=(
-        "-c $ROOT/configs/improved.json --set batch_size=4 --set dropout=0.2 --set scheduler_type=plateau --set plateau_patience=0 --set learning_rate=0.05 --epochs 5"
+        "-c $ROOT/configs/improved.json --set batch_size=4 --set dropout=0.2 --set codebook_refit=3 --set scheduler_type=plateau --set plateau_patience=0 --set learning_rate=0.05 --epochs 5"
         "-c $ROOT/configs/improved.json --set batch_size=4 --set latent=grid --set skip=quantized --set codebook_depth=2 --set augment_rotate=true --set checkpoint_activations=true --epochs 4"
         "-c $ROOT/configs/original.json --set batch_size=4 --set accumulate=3 --epochs 4"
-        "--set blocks=1 --set pixels_per_step=4096 --set revive_every=1 --set revive_threshold=1 --set codebook_start=kmeans --set weight_average=0.9 --set accumulate=2 --epochs 6"
+        "--set blocks=1 --set pixels_per_step=4096 --set revive_every=1 --set revive_threshold=1 --set codebook_start=kmeans --set codebook_refit=2 --set weight_average=0.9 --set accumulate=2 --epochs 6"
         "--set blocks=1 --set pixels_per_step=4096 --set codebook_update=gradient --set optimizer=sgd --set momentum=0.8 --set scheduler_type=step --set step_size=2 --epochs 6"
         "--set blocks=1 --set pixels_per_step=4096 --set use_early_stopping=true --set early_stopping_patience=2 --set learning_rate=0.1 --set warmup_steps=0 --set use_scheduler=false --epochs 60"
     )

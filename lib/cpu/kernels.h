@@ -31,7 +31,7 @@ typedef struct {
 	void (*norm_bwd)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
 	                 const float *s0, const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres);
 	/* rows of d against k codebook rows; book_t is [d][kpad] (kpad = k rounded up to 64, beyond k anything), norms [kpad] = |e|^2 / 2, with
-	 * +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. */
+	 * +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. Rows are taken 4 at a time. */
 	void (*nearest)(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes);
 	/* n values: returns sum w |y-t|^power; dy = scale w d/dy (dy may be NULL). w: NULL, or one a pixel of c values. */
 	double (*loss)(size_t pixels, size_t c, int power, const float *y, const float *t, const float *w, float scale, float *dy);

@@ -10,7 +10,8 @@ typedef struct {
 	vq_plan *p;
 	const vq_node *n;
 	size_t d, k, kpad;
-	const float *z, *book, *book_t, *norms;
+	const float *z, *book, *book_t, *norms, *middle;
+	float *apart;           /* NEAREST_ROWS rows a thread */
 	const int32_t *codes_in;
 	int32_t *codes;
 	char *q;
@@ -21,22 +22,40 @@ typedef struct {
 	double sum[CPU_THREADS_MAX];
 } book_args;
 
+enum { NEAREST_ROWS = 4 /* the kernel's groups */ };
+
 vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)64), d = (size_t)cpu_v(p, n->in[0])->c;
 	if (cpu_v(p, n->in[0])->dtype != VQ_F32)
 		return vq_fail(VQ_EUNSUP, "the quantiser takes f32");
-	c->extra = vq_aligned(sizeof(float) * kpad * (d + 1));
+	c->extra = vq_aligned(sizeof(float) * (kpad * (d + 1) + d * (1 + NEAREST_ROWS * (size_t)p->b->b.threads)));
 	return c->extra ? VQ_OK : VQ_ENOMEM;
 }
 
-/* The codebook transposed, with half squared norms behind it; rows past the last are infinitely far. */
+/* The mean row. Distances are taken from there: rows and vectors that lie close together far from 0 would lose their differences in
+ * |e|^2/2 - z.e. Any point will do, so one that is not finite is 0. */
+static void find_middle(const book_args *a, float *middle)
+{
+	enum { WIDE = 16 };
+	for (size_t i = 0; i < a->d; i += WIDE) {
+		double s[WIDE] = {0};
+		size_t n = VQ_MIN(a->d - i, (size_t)WIDE);
+		for (size_t k = 0; k < a->k; k++)
+			for (size_t j = 0; j < n; j++)
+				s[j] += (double)a->book[k * a->d + i + j];
+		for (size_t j = 0; j < n; j++)
+			middle[i + j] = isfinite(s[j]) ? (float)(s[j] / (double)a->k) : 0;
+	}
+}
+
+/* The codebook about its middle, transposed, with half squared norms behind it; rows past the last are infinitely far. */
 static void transpose(const book_args *a, float *book_t, float *norms)
 {
 	for (size_t k = 0; k < a->kpad; k++) {
 		double s = 0;
 		for (size_t i = 0; i < a->d; i++) {
-			float e = k < a->k ? a->book[k * a->d + i] : 0;
+			float e = k < a->k ? a->book[k * a->d + i] - a->middle[i] : 0;
 			book_t[i * a->kpad + k] = e;
 			s += (double)e * e;
 		}
@@ -49,7 +68,14 @@ static void quantize_piece(void *ctx, int t, size_t at, size_t n)
 	book_args *a = ctx;
 	const vq_kernels *k = a->p->b->k;
 	size_t size = vq_dtype_size(a->qt);
-	k->nearest(n, a->d, a->kpad, a->z + at * a->d, a->book_t, a->norms, a->codes + at);
+	float *apart = a->apart + (size_t)t * NEAREST_ROWS * a->d;
+	for (size_t i = at; i < at + n; i += NEAREST_ROWS) {
+		size_t rows = VQ_MIN(at + n - i, (size_t)NEAREST_ROWS);
+		for (size_t r = 0; r < rows; r++)
+			for (size_t j = 0; j < a->d; j++)
+				apart[r * a->d + j] = a->z[(i + r) * a->d + j] - a->middle[j];
+		k->nearest(rows, a->d, a->kpad, apart, a->book_t, a->norms, a->codes + i);
+	}
 	for (size_t i = at; i < at + n; i++)
 		k->cast(VQ_F32, a->qt, a->d, a->book + (size_t)a->codes[i] * a->d, a->q + i * a->d * size);
 }
@@ -68,7 +94,10 @@ vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	const vq_value *z = cpu_v(p, n->in[0]), *q = cpu_v(p, n->out[0]);
 	book_args a = { .p = p, .n = n, .d = (size_t)z->c, .k = (size_t)n->k, .kpad = VQ_ALIGN((size_t)n->k, (size_t)64), .z = cpu_at(p, n->in[0]),
 		.book = cpu_at(p, n->in[1]), .codes = cpu_at(p, n->out[1]), .q = cpu_at(p, n->out[0]), .qt = q->dtype };
-	float *book_t = c->extra, *norms = book_t + a.kpad * a.d;
+	float *book_t = c->extra, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
+	find_middle(&a, middle);
+	a.middle = middle;
+	a.apart = middle + a.d;
 	transpose(&a, book_t, norms);
 	a.book_t = book_t;
 	a.norms = norms;

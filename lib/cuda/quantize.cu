@@ -5,21 +5,41 @@ static size_t rows_of(vq_cuda_grid g) { return (size_t)g.n * (size_t)g.h * (size
 
 enum { TILE = 64 /* rows, and codes at a time */, DEPTH = 16 };
 
-/* |e|^2 / 2, summed in f64 as the CPU backend does */
-__global__ void __launch_bounds__(BLOCK) half_norms(int k, int d, const float *book, float *norms)
+/* The mean row, which distances are taken from (lib/cpu/quantize.c says why): 32 columns a block, each by 8 threads. */
+__global__ void __launch_bounds__(BLOCK) middle_row(int k, int d, const float *book, float *middle)
+{
+	VQ_SHARED(double, part, [BLOCK]);
+	int t = (int)threadIdx.x, column = (int)blockIdx.x * 32 + t % 32;
+	double s = 0;
+	for (int row = t / 32; row < k && column < d; row += BLOCK / 32)
+		s += (double)book[(size_t)row * (size_t)d + (size_t)column];
+	part[t] = s;
+	__syncthreads();
+	if (t >= 32 || column >= d)
+		return;
+	for (int i = t + 32; i < BLOCK; i += 32)
+		s += part[i];
+	middle[column] = s - s == 0 ? (float)(s / (double)k) : 0.f; /* 0 where it is not finite */
+}
+
+/* |e|^2 / 2 about the middle, summed in f64 as the CPU backend does */
+__global__ void __launch_bounds__(BLOCK) half_norms(int k, int d, const float *book, const float *middle, float *norms)
 {
 	int i = (int)(blockIdx.x * BLOCK + threadIdx.x);
 	if (i >= k)
 		return;
 	double s = 0;
-	for (int j = 0; j < d; j++)
-		s += (double)book[(size_t)i * (size_t)d + (size_t)j] * (double)book[(size_t)i * (size_t)d + (size_t)j];
+	for (int j = 0; j < d; j++) {
+		float e = book[(size_t)i * (size_t)d + (size_t)j] - middle[j];
+		s += (double)e * (double)e;
+	}
 	norms[i] = (float)(s / 2);
 }
 
-/* 16 x 16 threads, each with 4 rows by 4 codes: |e|^2/2 - z.e, taken off in the order of the channels. */
+/* 16 x 16 threads, each with 4 rows by 4 codes: |e|^2/2 - z.e about the middle, taken off in the order of the channels. */
 template <class Q>
-__global__ void __launch_bounds__(BLOCK) nearest(vq_cuda_book b, size_t rows, const float *z, const float *book, const float *norms, Q *q, int32_t *codes, double *part)
+__global__ void __launch_bounds__(BLOCK) nearest(vq_cuda_book b, size_t rows, const float *z, const float *book, const float *middle, const float *norms, Q *q,
+                                                 int32_t *codes, double *part)
 {
 	VQ_SHARED(float, zs, [TILE][DEPTH + 1]);
 	VQ_SHARED(float, es, [TILE][DEPTH + 1]);
@@ -40,8 +60,9 @@ __global__ void __launch_bounds__(BLOCK) nearest(vq_cuda_book b, size_t rows, co
 			for (int i = t; i < TILE * DEPTH; i += BLOCK) {
 				int r = i / DEPTH, c = i % DEPTH;
 				bool in = d0 + c < b.d;
-				zs[r][c] = in && first + (size_t)r < rows ? z[(first + (size_t)r) * (size_t)b.d + (size_t)(d0 + c)] : 0.f;
-				es[r][c] = in && k0 + r < b.k ? book[(size_t)(k0 + r) * (size_t)b.d + (size_t)(d0 + c)] : 0.f;
+				float m = in ? middle[d0 + c] : 0.f;
+				zs[r][c] = in && first + (size_t)r < rows ? z[(first + (size_t)r) * (size_t)b.d + (size_t)(d0 + c)] - m : 0.f;
+				es[r][c] = in && k0 + r < b.k ? book[(size_t)(k0 + r) * (size_t)b.d + (size_t)(d0 + c)] - m : 0.f;
 			}
 			__syncthreads();
 			for (int c = 0; c < DEPTH; c++)
@@ -92,18 +113,19 @@ __global__ void __launch_bounds__(BLOCK) nearest(vq_cuda_book b, size_t rows, co
 
 static size_t tiles_of(vq_cuda_book b) { return (rows_of(b.g) + TILE - 1) / TILE; }
 
-size_t vq_cuda_quantize_scratch(vq_cuda_book b) { return sizeof(double) * tiles_of(b) + sizeof(float) * (size_t)b.k; }
+size_t vq_cuda_quantize_scratch(vq_cuda_book b) { return sizeof(double) * tiles_of(b) + sizeof(float) * ((size_t)b.k + (size_t)b.d); }
 
 int vq_cuda_quantize(vq_cuda_stream s, vq_cuda_book b, const float *z, const float *codebook, vq_dtype qt, void *q, int32_t *codes, double *scalar, void *scratch)
 {
 	double *part = (double *)scratch;
-	float *norms = (float *)(part + tiles_of(b));
+	float *norms = (float *)(part + tiles_of(b)), *middle = norms + b.k;
 	dim3 grid((unsigned)tiles_of(b));
-	VQ_DO(launch(half_norms, dim3((unsigned)(b.k + BLOCK - 1) / BLOCK), dim3(BLOCK), s, b.k, b.d, codebook, norms));
+	VQ_DO(launch(middle_row, dim3((unsigned)(b.d + 31) / 32), dim3(BLOCK), s, b.k, b.d, codebook, middle));
+	VQ_DO(launch(half_norms, dim3((unsigned)(b.k + BLOCK - 1) / BLOCK), dim3(BLOCK), s, b.k, b.d, codebook, (const float *)middle, norms));
 	if (qt == VQ_BF16)
-		VQ_DO(launch(nearest<bf16>, grid, dim3(BLOCK), s, b, rows_of(b.g), z, codebook, (const float *)norms, (bf16 *)q, codes, part));
+		VQ_DO(launch(nearest<bf16>, grid, dim3(BLOCK), s, b, rows_of(b.g), z, codebook, (const float *)middle, (const float *)norms, (bf16 *)q, codes, part));
 	else
-		VQ_DO(launch(nearest<float>, grid, dim3(BLOCK), s, b, rows_of(b.g), z, codebook, (const float *)norms, (float *)q, codes, part));
+		VQ_DO(launch(nearest<float>, grid, dim3(BLOCK), s, b, rows_of(b.g), z, codebook, (const float *)middle, (const float *)norms, (float *)q, codes, part));
 	return scalar ? launch(sum_parts<double>, dim3(1), dim3(BLOCK), s, (int)grid.x, (const double *)part, scalar) : 0;
 }
 

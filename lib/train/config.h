@@ -59,6 +59,7 @@ typedef struct {
 	int revive_every;           /* optimiser steps */
 	double revive_until;        /* fraction of the schedule */
 	int kmeans_steps;
+	int codebook_refit;         /* k-means passes before a validation; 0 = off */
 
 	/* losses */
 	int loss;                   /* vq_loss_kind */

@@ -58,6 +58,10 @@ const vq_config_key vq_config_keys[] = {
 	INT(revive_every, "10", 1, 1000000, "Steps between looks for dead codes."),
 	REAL(revive_until, "0.8", 0, 1,
 	     "Fraction of the training after which no code is revived, so that the reported usage is the codebook's own."),
+	INT(codebook_refit, "0", 0, 100,
+	    "Passes of k-means that fit the code vectors to what the encoder gives for training cells at rest (no dropout, running statistics, "
+	    "averaged weights), for each validation and the model that is kept; codes that nothing uses get a new place. Training goes on with its "
+	    "own. 0 is off."),
 
 	GROUP("Losses"),
 	CHOICE(loss, "mse", "mse|l1", "Reconstruction loss: mean squared or mean absolute error over true pixels."),

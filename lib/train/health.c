@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/model/graph.h"
+#include "lib/train/kmeans.h"
 #include "lib/train/trainer_int.h"
 
 typedef struct { size_t offset[3]; int k, d; } book; /* codebook, ema_count, ema_sum in the state buffer */
@@ -25,10 +26,9 @@ static vq_status find_book(const vq_trainer *t, int level, book *b)
 	return VQ_OK;
 }
 
-/* Appends the vectors at valid positions of the last forward run. */
-static vq_status valid_rows(vq_trainer *t, const vq_batch *b, int level, vq_buf *rows)
+vq_status trainer_rows(vq_trainer *t, const train_plan *p, const vq_batch *b, int level, vq_buf *rows)
 {
-	const float *z = t->b->plan_host(t->train.plan, t->train.io.z[level]);
+	const float *z = t->b->plan_host(p->plan, p->io.z[level]);
 	int d = t->info.level[level].dim;
 	for (int i = 0; i < b->items; i++) {
 		vq_rect r = trainer_positions(t, b, level, i);
@@ -64,41 +64,6 @@ static uint32_t *numbers(size_t n)
 	return v;
 }
 
-/* Lloyd's iterations from the rows already chosen; an empty cluster keeps its centre. */
-static vq_status kmeans(const float *rows, size_t n, int k, int d, int steps, float *centre, float *count)
-{
-	double *sum = vq_calloc((size_t)k * (size_t)d, sizeof *sum);
-	if (!sum)
-		return VQ_ENOMEM;
-	for (int it = 0; it < steps; it++) {
-		memset(sum, 0, sizeof *sum * (size_t)k * (size_t)d);
-		memset(count, 0, sizeof *count * (size_t)k);
-		for (size_t r = 0; r < n; r++) {
-			int best = 0;
-			float least = INFINITY;
-			for (int c = 0; c < k; c++) {
-				float e = 0;
-				for (int i = 0; i < d; i++) {
-					float x = rows[r * (size_t)d + (size_t)i] - centre[(size_t)c * (size_t)d + (size_t)i];
-					e += x * x;
-				}
-				if (e < least) {
-					least = e;
-					best = c;
-				}
-			}
-			count[best]++;
-			for (int i = 0; i < d; i++)
-				sum[(size_t)best * (size_t)d + (size_t)i] += (double)rows[r * (size_t)d + (size_t)i];
-		}
-		for (int c = 0; c < k; c++)
-			for (int i = 0; i < d && count[c] > 0; i++)
-				centre[(size_t)c * (size_t)d + (size_t)i] = (float)(sum[(size_t)c * (size_t)d + (size_t)i] / (double)count[c]);
-	}
-	free(sum);
-	return VQ_OK;
-}
-
 static vq_status gather(vq_trainer *t, int level, vq_buf *rows)
 {
 	vq_sampler s;
@@ -109,7 +74,7 @@ static vq_status gather(vq_trainer *t, int level, vq_buf *rows)
 		vq_step step = {0};
 		if ((st = trainer_draw(t, &s, t->augment, t->batches)) == VQ_OK &&
 		    (st = trainer_forward(t, &t->train, t->batches, VQ_FORWARD, 1, NULL, &step)) == VQ_OK)
-			st = valid_rows(t, t->batches, level, rows);
+			st = trainer_rows(t, &t->train, t->batches, level, rows);
 	}
 	vq_sampler_free(&s);
 	return st;
@@ -130,7 +95,7 @@ static vq_status spread(vq_trainer *t, const book *b, const vq_buf *rows)
 		count[i] = 1;
 	}
 	if (s == VQ_OK && t->c->codebook_start == VQ_START_KMEANS)
-		s = kmeans(row, n, b->k, b->d, t->c->kmeans_steps, centre, count);
+		s = vq_kmeans((vq_kmeans_data){ row, n, b->k, b->d }, t->c->kmeans_steps, t->b->threads, NULL, centre, count);
 	for (size_t i = 0; s == VQ_OK && i < k; i++)
 		s = put_row(t, b, (int)i, centre + i * d, VQ_MAX(count[i], 1e-3f), scratch);
 	free(centre);
@@ -175,7 +140,7 @@ static vq_status revive(vq_trainer *t, const vq_batch *batch, int level, int64_t
 		if ((double)count[i] >= limit)
 			continue;
 		if (!left) {
-			s = valid_rows(t, batch, level, &rows);
+			s = trainer_rows(t, &t->train, batch, level, &rows);
 			n = rows.len / sizeof(float) / d;
 			left = numbers(n);
 			if (s == VQ_OK && !left)

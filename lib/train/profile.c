@@ -86,7 +86,7 @@ char *vq_trainer_profile(const vq_trainer *t)
 	if (t->info.packable)
 		add_plan(t, &t->train, &s);
 	for (int i = 0; i < SIZED_PLANS; i++)
-		if (t->sized[i].training)
+		if (t->sized[i].kind == VQ_GRAPH_TRAIN)
 			add_plan(t, &t->sized[i].p, &s);
 	if (parts(t, &s, &b) < 0 || operations(t, &s, &b) < 0)
 		vq_buf_free(&b);

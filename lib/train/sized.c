@@ -12,7 +12,9 @@ static void drop(vq_trainer *t, sized_plan *s)
 		t->train = (train_plan){0};
 	if (t->eval.plan == s->p.plan)
 		t->eval = (train_plan){0};
-	if (s->training)
+	if (t->encode.plan == s->p.plan)
+		t->encode = (train_plan){0};
+	if (s->kind == VQ_GRAPH_TRAIN)
 		trainer_note_plan(t, &s->p);
 	t->b->plan_free(s->p.plan);
 	vq_graph_free(&s->p.g);
@@ -34,12 +36,12 @@ void trainer_alike(vq_trainer *t)
 
 vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 {
-	bool training = view == &t->train;
+	vq_graph_kind kind = view == &t->train ? VQ_GRAPH_TRAIN : view == &t->encode ? VQ_GRAPH_ENCODE : VQ_GRAPH_EVAL;
 	sized_plan *s = &t->sized[0];
 	t->sheet = *sheet;
 	for (int i = 0; i < SIZED_PLANS; i++) {
 		sized_plan *k = &t->sized[i];
-		if (k->p.plan && k->training == training && k->sheet.h == sheet->h && k->sheet.w == sheet->w && k->sheet.canvases == sheet->canvases) {
+		if (k->p.plan && k->kind == kind && k->sheet.h == sheet->h && k->sheet.w == sheet->w && k->sheet.canvases == sheet->canvases) {
 			k->used = ++t->clock;
 			*view = k->p;
 			return VQ_OK;
@@ -49,8 +51,8 @@ vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 	}
 	drop(t, s);
 	vq_canvas canvas = { sheet->canvases, sheet->h, sheet->w, sheet->canvases, true, t->compute, t->o.perceptual };
-	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, training ? VQ_GRAPH_TRAIN : VQ_GRAPH_EVAL, canvas, &s->p.g, &s->p.io));
-	if (training)
+	VQ_TRY(vq_model_graph(t->c, t->info.channels, &t->params, kind, canvas, &s->p.g, &s->p.io));
+	if (kind == VQ_GRAPH_TRAIN)
 		trainer_measure(t, &s->p.g);
 	double began = vq_seconds();
 	vq_status st = t->b->plan_make(t->b, t->store, &s->p.g, &s->p.plan);
@@ -60,7 +62,7 @@ vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet)
 		*s = (sized_plan){0};
 		return st;
 	}
-	s->training = training;
+	s->kind = kind;
 	s->sheet = *sheet;
 	s->used = ++t->clock;
 	*view = s->p;

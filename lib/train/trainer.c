@@ -48,10 +48,12 @@ void vq_trainer_free(vq_trainer *t)
 	trainer_drop_sized(t);
 	drop_plan(t, &t->train);
 	drop_plan(t, &t->eval);
+	drop_plan(t, &t->encode);
 	if (t->store)
 		t->b->store_free(t->store);
 	vq_sampler_free(&t->sampler);
 	vq_params_free(&t->params);
+	free(t->live);
 	free(t->counts);
 	free(t->front);
 	free(t->own.at);
@@ -71,8 +73,7 @@ static vq_status choose_sheet(vq_trainer *t, const vq_trainer_options *o)
 		VQ_TRY(o->calls.size(o->calls.ctx, i < o->n_train ? o->train[i] : o->val[i - o->n_train], &c));
 		mh = VQ_MAX(mh, c.h);
 		mw = VQ_MAX(mw, c.w);
-		if (i >= o->n_train)
-			t->val_pixels += (double)c.th * c.tw;
+		*(i < o->n_train ? &t->train_pixels : &t->val_pixels) += (double)c.th * c.tw;
 	}
 	trainer_alike(t);
 	if (t->augment & VQ_TURN)
@@ -131,6 +132,8 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	if (t->info.packable) {
 		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_TRAIN, &t->train), fail);
 		VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_EVAL, &t->eval), fail);
+		if (t->c->codebook_refit > 0)
+			VQ_TRY_GOTO(s, make_plan(t, VQ_GRAPH_ENCODE, &t->encode), fail);
 	}
 	VQ_TRY_GOTO(s, vq_sampler_make(&t->sampler, o->train, o->n_train, (uint64_t)t->c->seed, 1), fail);
 	t->sampler.at = 0; /* nothing is behind */
@@ -218,12 +221,13 @@ vq_status trainer_forward(vq_trainer *t, train_plan *p, const vq_batch *b, unsig
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
 
-/* What the last validation and save will take: what they took, or, before the first one, half of what training as many pixels takes. */
+/* What the last validation and save will take: what they took, or, before the first one, half of what training as many pixels takes, and a
+ * tenth for those that are but encoded. */
 static double closing(const vq_trainer *t)
 {
 	if (t->closing > 0 || !t->pixels)
 		return 1.5 * t->closing;
-	return .5 * t->val_pixels * (vq_seconds() - t->run_began) / (double)t->pixels;
+	return (.5 * t->val_pixels + .1 * trainer_refit_pixels(t)) * (vq_seconds() - t->run_began) / (double)t->pixels;
 }
 
 /* How much of the run is over, by whichever bound is nearest. Time that the last validation and save take is kept back. */
@@ -362,6 +366,7 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.train.psnr = r.train.ssim = NAN;
 	trainer_usage(t, t->counts, &r.train);
 	r.train.front = trainer_front_usage(t->front, t->code_at[t->info.levels]);
+	VQ_TRY(trainer_refit_in(t));
 	VQ_TRY(trainer_validate(t, &r.val));
 	double judged = isfinite(r.val.recon) ? r.val.loss : r.train.loss;
 	r.best = judged < t->best;
@@ -377,6 +382,7 @@ static vq_status end_epoch(vq_trainer *t, bool last)
 	r.last = last;
 	r.seconds = vq_seconds() - t->o.started;
 	VQ_TRY(t->o.calls.epoch(t->o.calls.ctx, t, &r));
+	VQ_TRY(trainer_refit_out(t));
 	memset(t->counts, 0, sizeof *t->counts * t->code_at[t->info.levels]);
 	memset(t->front, 0, sizeof *t->front * t->code_at[t->info.levels]);
 	t->closing = vq_seconds() - began;

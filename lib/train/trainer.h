@@ -81,7 +81,7 @@ vq_status vq_trainer_make(vq_trainer **t, const vq_trainer_options *o);
 const vq_params *vq_trainer_params(const vq_trainer *t);
 /* Parameters to start from instead of fresh ones (both buffers whole). A codebook given so is not started from data. */
 vq_status vq_trainer_load(vq_trainer *t, const float *state, const float *param);
-/* The current ones; averaged weights where the configuration asks for them. */
+/* The current ones; averaged weights where the configuration asks for them and, within calls.epoch, the codebooks of codebook_refit. */
 vq_status vq_trainer_read(vq_trainer *t, float *state, float *param);
 /* Trains until a bound is reached or a callback stops it. VQ_EBACKEND when a loss or a gradient's norm is not finite: the message names
  * the step and the layer, and vq_trainer_failed the cells. */

@@ -7,7 +7,7 @@
 
 typedef struct { vq_graph g; vq_model_io io; vq_plan *plan; } train_plan;
 enum { SIZED_PLANS = 48 };
-typedef struct { train_plan p; vq_sheet sheet; bool training; uint64_t used; } sized_plan;
+typedef struct { train_plan p; vq_sheet sheet; vq_graph_kind kind; uint64_t used; } sized_plan;
 typedef struct { vq_train_sums sum; double began; } epoch_state; /* began: less what it took before it was resumed */
 typedef struct { uint8_t *at; size_t size; } own_marks; /* [canvases,h,w] of a batch: 1 where a cell's own mask is */
 
@@ -37,7 +37,7 @@ struct vq_trainer {
 	vq_model_info info;
 	vq_params params;
 	vq_store *store;
-	train_plan train, eval;  /* of the sheet; those of one that is not packable belong to `sized` */
+	train_plan train, eval, encode; /* of the sheet; those of one that is not packable belong to `sized`. encode: with codebook_refit */
 	size_t arena, plain;    /* vq_trainer_memory */
 	vq_sheet sheet;
 	vq_alike alike;         /* not packable: how cells share a batch */
@@ -47,6 +47,7 @@ struct vq_trainer {
 	int augment;
 	vq_sampler sampler;
 	vq_rng health;          /* codebook start and revival */
+	float *live;            /* training's codebooks while others are in their place; or NULL */
 	vq_plateau plateau;
 	vq_batch *batches;      /* one a micro-batch, for the steps that are under way by turns; the first for others too when none is */
 	flight flight[FLIGHTS];
@@ -62,7 +63,7 @@ struct vq_trainer {
 	uint64_t pixels;
 	double fraction, closing, best;
 	train_spent spent;
-	double run_began, val_pixels; /* true pixels of the validation cells */
+	double run_began, train_pixels, val_pixels; /* true pixels of the cells */
 	int stale;              /* epochs since the best */
 	bool started_codebook;
 	bool inside;            /* within an epoch */
@@ -89,6 +90,14 @@ double trainer_front_usage(const uint64_t *front, size_t n);
 void trainer_means(vq_trainer *t, const vq_train_sums *s, vq_losses *l);
 /* validate.c: of all validation cells; psnr, ssim and the losses NaN where there are none. */
 vq_status trainer_validate(vq_trainer *t, vq_losses *l);
+/* Puts the averaged weights in place of the live ones, where there are any; *live: what trainer_mean_out puts back and frees. */
+vq_status trainer_mean_in(vq_trainer *t, float **live);
+vq_status trainer_mean_out(vq_trainer *t, float *live);
+/* refit.c: with codebook_refit, codebooks that fit the model at rest in place of training's, until trainer_refit_out; and about how many true
+ * pixels that encodes. A function of the weights, the codebooks and the seed. */
+vq_status trainer_refit_in(vq_trainer *t);
+vq_status trainer_refit_out(vq_trainer *t);
+double trainer_refit_pixels(const vq_trainer *t);
 /* trouble.c: whether all sums and norms of a step are finite; and the failure that says where one first was not, `what` before it ("step 3:
  * the loss"). The trainer is of no further use then. */
 bool trainer_finite(const vq_step *s);
@@ -96,7 +105,7 @@ vq_status trainer_trouble(vq_trainer *t, train_plan *p, const vq_batch *batches,
 /* sized.c: what differs for models that take one cell a canvas. */
 void trainer_alike(vq_trainer *t);
 void trainer_drop_sized(vq_trainer *t);
-/* Makes *view (&t->train or &t->eval) and t->sheet those of these canvases. */
+/* Makes *view (&t->train, &t->eval or &t->encode) and t->sheet those of these canvases. */
 vq_status trainer_use(vq_trainer *t, train_plan *view, const vq_sheet *sheet);
 vq_status trainer_draw(vq_trainer *t, vq_sampler *s, int augment, vq_batch *b);
 vq_status trainer_order(vq_trainer *t, vq_sampler *s); /* a new epoch's */
@@ -108,6 +117,8 @@ void trainer_note_run(vq_trainer *t, const vq_graph *g, unsigned phases);
 void trainer_note_plan(vq_trainer *t, const train_plan *p);
 /* health.c: rows from data to start with, and for those that nothing uses, in each codebook. */
 vq_status trainer_start_codebook(vq_trainer *t);
+/* Appends a level's vectors at valid positions of the plan's last run. */
+vq_status trainer_rows(vq_trainer *t, const train_plan *p, const vq_batch *b, int level, vq_buf *rows);
 vq_status trainer_revive(vq_trainer *t, const vq_batch *b, int64_t *revived);
 
 #endif

@@ -89,8 +89,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	return st;
 }
 
-/* Puts the averaged weights in place of the live ones, where there are any; *live: what mean_out puts back. */
-static vq_status mean_in(vq_trainer *t, float **live)
+vq_status trainer_mean_in(vq_trainer *t, float **live)
 {
 	size_t n = t->params.sizes[1];
 	*live = NULL;
@@ -109,7 +108,7 @@ static vq_status mean_in(vq_trainer *t, float **live)
 	return s;
 }
 
-static vq_status mean_out(vq_trainer *t, float *live)
+vq_status trainer_mean_out(vq_trainer *t, float *live)
 {
 	vq_status s = live ? t->b->store_write(t->store, VQ_BUF_PARAM, 0, t->params.sizes[1], live) : VQ_OK;
 	free(live);
@@ -119,8 +118,8 @@ static vq_status mean_out(vq_trainer *t, float *live)
 vq_status trainer_validate(vq_trainer *t, vq_losses *l)
 {
 	float *live;
-	VQ_TRY(mean_in(t, &live));
-	vq_status s = validate(t, l), back = mean_out(t, live);
+	VQ_TRY(trainer_mean_in(t, &live));
+	vq_status s = validate(t, l), back = trainer_mean_out(t, live);
 	return s < 0 ? s : back;
 }
 
@@ -138,8 +137,8 @@ vq_status vq_trainer_reconstruct(vq_trainer *t, uint32_t cell, float *out)
 	b->sheet.canvases = 1;
 	b->place[0].extent = (vq_rect){ 0, 0, 0, c.h, c.w };
 	b->place[0].valid = (vq_rect){ 0, c.top, c.left, c.th, c.tw };
-	VQ_TRY(mean_in(t, &live));
-	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step), back = mean_out(t, live);
+	VQ_TRY(trainer_mean_in(t, &live));
+	vq_status s = trainer_forward(t, &t->eval, b, VQ_FORWARD, 1, NULL, &step), back = trainer_mean_out(t, live);
 	VQ_TRY(s < 0 ? s : back);
 	const float *y = t->b->plan_host(t->eval.plan, t->eval.io.output);
 	size_t ch = (size_t)t->info.channels;

@@ -25,7 +25,7 @@ from peers import models
 from safetensors_check import read, write
 
 STEPS = 20
-SGD = {'dropout': 0, 'mixed_precision': 'off', 'use_perceptual_loss': False, 'content_weighting': False, 'augment_flip': False, 'revive_threshold': 0,
+SGD = {'dropout': 0, 'mixed_precision': 'off', 'use_perceptual_loss': False, 'content_weighting': False, 'augment_flip': False, 'revive_threshold': 0, 'codebook_refit': 0,
        'optimizer': 'sgd', 'momentum': 0.9, 'weight_decay': 0, 'gradient_clip_norm': 0, 'use_scheduler': False, 'warmup_steps': 0, 'batch_size': 64,
        'pixels_per_step': 0}
 TINY = {'improved': {'channels_per_level': [4, 6, 8], 'levels': 3, 'head_channels': 4, 'attention_width': 2, 'pool_size': 2, 'hidden': [12, 10], 'embedding_dim': 5,

@@ -196,6 +196,28 @@ TEST(nearest_rows)
 					one_quantize((cudatest_kind)kind, shapes[i].d, shapes[i].k, types[(i + (size_t)odd) % 2], odd);
 }
 
+TEST(rows_close_together)
+{
+	enum { D = 40, K = 130 };
+	vq_cuda_book b = { cudatest_grid(CUDATEST_PACKED), D, K };
+	size_t rows = cudatest_rows(b.g), n = rows * D;
+	double *middle = cudatest_noise(VQ_F32, D), *z = cudatest_noise(VQ_F32, n), *book = cudatest_noise(VQ_F32, K * D), *codes = cudatest_doubles(rows);
+	int *index = cudatest_memory(VQ_I32, rows, NULL);
+	for (size_t i = 0; i < n; i++)
+		z[i] = (double)(float)(3 * middle[i % D] + 1e-4 * z[i]);
+	for (size_t i = 0; i < K * D; i++)
+		book[i] = (double)(float)(3 * middle[i % D] + 1e-4 * book[i]);
+	ref_nearest((int)rows, D, K, z, book, b.g.mark, index);
+	for (size_t r = 0; r < rows; r++)
+		codes[r] = index[r];
+	float *mz = cudatest_memory(VQ_F32, n, z), *mbook = cudatest_memory(VQ_F32, K * D, book), *q = cudatest_memory(VQ_F32, n, NULL);
+	int32_t *mcodes = cudatest_memory(VQ_I32, rows, NULL);
+	void *scratch = cudatest_scratch(vq_cuda_quantize_scratch(b));
+	EACH_ORDER(vq_cuda_quantize(NULL, b, mz, mbook, VQ_F32, q, mcodes, NULL, scratch));
+	CUDATEST_NEAR(VQ_I32, rows, mcodes, codes, 0);
+	cudatest_end();
+}
+
 TEST(a_row_that_is_not_a_number_has_code_0)
 {
 	vq_cuda_book b = { cudatest_grid(CUDATEST_ONE), 3, 70 };
@@ -209,5 +231,5 @@ TEST(a_row_that_is_not_a_number_has_code_0)
 	cudatest_end();
 }
 
-TEST_MAIN(RUN(sums_by_code) RUN(sums_over_many_rows) RUN(moving_averages) RUN(moving_averages_of_nothing) RUN(lookups) RUN(nearest_rows)
+TEST_MAIN(RUN(sums_by_code) RUN(sums_over_many_rows) RUN(moving_averages) RUN(moving_averages_of_nothing) RUN(lookups) RUN(nearest_rows) RUN(rows_close_together)
 	RUN(a_row_that_is_not_a_number_has_code_0))

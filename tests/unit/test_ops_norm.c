@@ -121,4 +121,137 @@ TEST(inference)
 	free(xs); free(want); free(got);
 }
 
-TEST_MAIN(RUN(outputs_and_gradients) RUN(outputs_and_gradients_in_bf16) RUN(running_statistics) RUN(inference))
+/* --- padding, against the true pixels alone ------------------------------------------------------------------------------ */
+
+static const norm_case padded[] = {
+	{ 1, 8, 9, 3, VQ_FN_SILU, true, false, 1, { { { 0, 0, 0, 8, 9 }, { 0, 1, 2, 5, 4 } } } },
+	{ 2, 16, 16, 2, VQ_FN_GELU, false, false, 2, { { { 0, 0, 0, 16, 16 }, { 0, 3, 4, 9, 7 } }, { { 1, 0, 0, 12, 16 }, { 1, 0, 1, 11, 15 } } } },
+	{ 2, 9, 10, 5, VQ_FN_RELU, true, false, 3, { { { 0, 0, 0, 4, 5 }, { 0, 1, 1, 2, 3 } }, { { 0, 5, 0, 4, 9 }, { 0, 5, 0, 4, 9 } }, { { 1, 2, 3, 4, 5 }, { 1, 2, 3, 1, 1 } } } },
+	{ 2, 9, 10, 3, VQ_FN_NONE, false, false, 2, { { { 0, 0, 0, 4, 5 }, { 0, 1, 1, 2, 3 } }, { { 1, 5, 0, 4, 9 }, { 1, 6, 0, 3, 8 } } } },
+};
+
+/* The true pixels in a row: which they are, their input, residual and the loss's weights of their outputs; and the affine. */
+typedef struct { const norm_case *c; int n; int at[600]; double *x, *res, *r, gamma[8], beta[8]; } true_pixels;
+
+static double true_output(const true_pixels *t, double *y)
+{
+	double mean[8], rstd[8], loss = 0;
+	ref_dims d = { 1, 1, t->n, t->c->c };
+	ref_bn_train_fwd(d, NULL, t->x, t->gamma, t->beta, 1e-5, .1, NULL, NULL, y, mean, rstd);
+	for (size_t i = 0; i < ref_count(d); i++) {
+		double v = y[i] + (t->c->res ? t->res[i] : 0);
+		y[i] = t->c->act == VQ_FN_SILU ? ref_act(VQ_ACT_SILU, v) : t->c->act == VQ_FN_GELU ? ref_act(VQ_ACT_GELU, v) : t->c->act == VQ_FN_RELU ? ref_act(VQ_ACT_RELU, v) : v;
+		loss += t->r[i] * y[i];
+	}
+	return loss;
+}
+
+/* Finite differences of the loss by each of v. */
+static void slopes_of(const true_pixels *t, double *v, size_t n, double *slope, double *y)
+{
+	const double h = 1e-5;
+	for (size_t i = 0; i < n; i++) {
+		double kept = v[i];
+		v[i] = kept + h;
+		slope[i] = true_output(t, y);
+		v[i] = kept - h;
+		slope[i] = (slope[i] - true_output(t, y)) / (2 * h);
+		v[i] = kept;
+	}
+}
+
+static void find_true(true_pixels *t, const norm_case *c)
+{
+	*t = (true_pixels){ .c = c };
+	for (int i = 0; i < c->items; i++)
+		for (int y = 0; y < c->place[i].valid.h; y++)
+			for (int x = 0; x < c->place[i].valid.w; x++)
+				t->at[t->n++] = (c->place[i].valid.n * c->h + c->place[i].valid.y + y) * c->w + c->place[i].valid.x + x;
+	t->x = ref_new((size_t)(t->n * c->c));
+	t->res = ref_new((size_t)(t->n * c->c));
+	t->r = ref_new((size_t)(t->n * c->c));
+}
+
+static void pick(const true_pixels *t, const double *all, double *mine)
+{
+	for (int i = 0; i < t->n; i++)
+		memcpy(mine + i * t->c->c, all + t->at[i] * t->c->c, sizeof *mine * (size_t)t->c->c);
+}
+
+/* Outputs and gradients of true pixels are those of a batch without padding; the padding gets no gradient, and what it holds changes nothing. */
+static void against_true_pixels(const norm_case *c)
+{
+	engine e;
+	true_pixels t;
+	size_t all = (size_t)(c->n * c->h * c->w * c->c);
+	int y = layer(&e, c, VQ_F32);
+	CHECK_OK(engine_build(&e, y));
+	find_true(&t, c);
+	size_t n = (size_t)(t.n * c->c);
+	vq_rng r = vq_rng_make(4, (uint64_t)(c - padded));
+	double *x[2], *seed = engine_noise(&r, VQ_F32, n), *dy = ref_new(all), *got = ref_new(all), *mine = ref_new(n), *want = ref_new(n), *slope = ref_new(n), *first = ref_new(n);
+	for (int i = 0; i < 2; i++)
+		x[i] = engine_noise(&r, VQ_F32, all);
+	pick(&t, x[0], t.x);
+	pick(&t, x[1], t.res);
+	memcpy(t.r, seed, sizeof *seed * n);
+	for (int i = 0; i < t.n; i++)
+		memcpy(dy + t.at[i] * c->c, seed + i * c->c, sizeof *dy * (size_t)c->c);
+	engine_get_param(&e, "bn.weight", t.gamma);
+	engine_get_param(&e, "bn.bias", t.beta);
+	for (int way = 0; way < 2; way++) {
+		for (int i = 0; i < (c->res ? 2 : 1); i++)
+			engine_fill(&e, e.input[i], x[i]);
+		engine_fill_seed(&e, dy);
+		CHECK_OK(engine_run(&e, VQ_FORWARD | VQ_BACKWARD));
+		engine_get(&e, y, got);
+		pick(&t, got, mine);
+		true_output(&t, want);
+		CHECK(engine_error(n, mine, want) < 1e-5);
+		engine_get(&e, engine_gradient(&e, e.input[0]), got);
+		pick(&t, got, mine);
+		if (way)
+			CHECK(!memcmp(first, mine, sizeof *first * n));
+		memcpy(first, mine, sizeof *first * n);
+		for (size_t i = 0, own = 0; i < all; i++) { /* all the gradient there is belongs to true pixels */
+			own = 0;
+			for (int k = 0; k < t.n; k++)
+				own |= t.at[k] == (int)i / c->c;
+			CHECK(own || got[i] == 0);
+		}
+		double *other = engine_noise(&r, VQ_F32, all); /* what is padded with, next */
+		for (int i = 0; i < t.n; i++)
+			memcpy(other + t.at[i] * c->c, x[0] + t.at[i] * c->c, sizeof *other * (size_t)c->c);
+		free(x[0]);
+		x[0] = other;
+	}
+	slopes_of(&t, t.x, n, slope, want);
+	CHECK(engine_error(n, first, slope) < 1e-3);
+	if (c->res) {
+		engine_get(&e, engine_gradient(&e, e.input[1]), got);
+		pick(&t, got, mine);
+		slopes_of(&t, t.res, n, slope, want);
+		CHECK(engine_error(n, mine, slope) < 1e-3);
+	}
+	double affine[8], by[8];
+	slopes_of(&t, t.gamma, (size_t)c->c, by, want);
+	engine_get_grad(&e, "bn.weight", affine);
+	for (int i = 0; i < c->c; i++)
+		CHECK_NEAR(affine[i], 2 * by[i], 1e-3 * (1 + fabs(by[i]))); /* of both runs */
+	slopes_of(&t, t.beta, (size_t)c->c, by, want);
+	engine_get_grad(&e, "bn.bias", affine);
+	for (int i = 0; i < c->c; i++)
+		CHECK_NEAR(affine[i], 2 * by[i], 1e-3 * (1 + fabs(by[i])));
+	engine_close(&e);
+	free(x[0]); free(x[1]); free(seed); free(dy); free(got); free(mine); free(want); free(slope); free(first);
+	free(t.x); free(t.res); free(t.r);
+}
+
+TEST(padding_is_as_if_it_were_not_there)
+{
+	for (size_t i = 0; i < VQ_COUNT(padded); i++)
+		against_true_pixels(&padded[i]);
+}
+
+TEST_MAIN(RUN(outputs_and_gradients) RUN(outputs_and_gradients_in_bf16) RUN(running_statistics) RUN(inference)
+	RUN(padding_is_as_if_it_were_not_there))

@@ -1,4 +1,6 @@
 /* The quantiser: nearest rows, lookup, gradients, moving averages. */
+#include <math.h>
+
 #include "tests/unit/engine.h"
 #include "tests/unit/ref.h"
 #include "tests/unit/test.h"
@@ -126,6 +128,45 @@ TEST(rows_losses_and_gradients)
 {
 	for (size_t i = 0; i < VQ_COUNT(cases); i++)
 		one(&cases[i]);
+}
+
+/* Far from 0 and close together: what f64 finds nearest is found, where it is nearer than the next by more than its coordinates' rounding. */
+static void close_together(int d, int k, double norm, double spread)
+{
+	enum { ROWS = 300 };
+	quant_case c = { 1, ROWS / 20, 20, d, k, true, true };
+	quantizer t;
+	size_t nz = ROWS * (size_t)d, nb = (size_t)(k * d);
+	vq_rng r = vq_rng_make(17, (uint64_t)d);
+	double *middle = engine_noise(&r, VQ_F32, (size_t)d), *z = engine_noise(&r, VQ_F32, nz), *book = engine_noise(&r, VQ_F32, nb), *codes = ref_new(ROWS), length = 0;
+	int index[ROWS], wrong = 0;
+	for (int i = 0; i < d; i++)
+		length += middle[i] * middle[i];
+	for (size_t i = 0; i < nz; i++)
+		z[i] = (double)(float)(middle[i % (size_t)d] * norm / sqrt(length) + spread * z[i]);
+	for (size_t i = 0; i < nb; i++)
+		book[i] = (double)(float)(middle[i % (size_t)d] * norm / sqrt(length) + spread * book[i]);
+	CHECK_OK(open_quantizer(&t, &c, VQ_F32));
+	engine_put_param(&t.e, "q.codebook", book);
+	engine_fill(&t.e, t.z, z);
+	CHECK_OK(engine_run(&t.e, VQ_FORWARD));
+	engine_get(&t.e, t.codes, codes);
+	ref_nearest(ROWS, d, k, z, book, NULL, index);
+	for (int i = 0; i < ROWS; i++)
+		wrong += index[i] != (int)codes[i];
+	if (wrong > ROWS / 100)
+		printf("# %d of %d codes are not the nearest (width %d, spread %g)\n", wrong, ROWS, d, spread);
+	CHECK(wrong <= ROWS / 100);
+	engine_close(&t.e);
+	free(middle); free(z); free(book); free(codes);
+}
+
+TEST(rows_close_together)
+{
+	close_together(64, 512, 10, 1e-4);
+	close_together(256, 70, 10, 1e-4);
+	close_together(5, 33, 10, 1e-3);
+	close_together(64, 512, 0, 1);
 }
 
 /* Three codebooks in a row: each takes what the former left, their rows' sum goes on, its gradient passes once and each adds its own commitment. */
@@ -364,4 +405,4 @@ TEST(bf16_output)
 }
 
 TEST_MAIN(RUN(rows_losses_and_gradients) RUN(moving_averages) RUN(gradients_come_before_the_update) RUN(no_items) RUN(codes_to_rows) RUN(bf16_output)
-	RUN(codebooks_in_a_row))
+	RUN(codebooks_in_a_row) RUN(rows_close_together))
