@@ -196,6 +196,8 @@ vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* those share their layouts between plans */
 	if (!frozen && cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
 		return cpu_head_prepare(p, &r, c);
+	if (!frozen && cpu_gather_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r))
+		return cpu_gather_prepare(p, &r, c);
 	if (!frozen)
 		VQ_TRY(cpu_wino_prepare(p, &r, c));
 	if (c->wino)
@@ -265,12 +267,12 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		cpu_head_run(p, &r, c);
 		return VQ_OK;
 	}
-	if (c->wino) {
+	if (c->wino || c->gather) {
 		if (n->op == VQ_OP_DECONV) {
 			r.bias = n->in[2];
 			r.relu = n->act == VQ_FN_RELU; /* the builder gives no others */
 		}
-		cpu_wino_run(p, &r, c);
+		(c->wino ? cpu_wino_run : cpu_gather_run)(p, &r, c);
 		return VQ_OK;
 	}
 	VQ_TRY(library_run(p, &r, c));
@@ -290,6 +292,12 @@ vq_status cpu_conv_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		bool fused = n->op == VQ_OP_CONV_WEIGHT && n->k == 3; /* a transposed one's bias is on its other side */
 		cpu_wino_weight_run(p, &r, c, fused ? cpu_at(p, n->out[1]) : NULL);
 		if (n->out[1] >= 0 && !fused)
+			cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));
+		return VQ_OK;
+	}
+	if (c->gather) {
+		cpu_gather_weight_run(p, &r, c);
+		if (n->out[1] >= 0)
 			cpu_bias_grad(p, n->in[1], cpu_at(p, n->out[1]));
 		return VQ_OK;
 	}

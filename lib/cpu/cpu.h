@@ -7,7 +7,7 @@
 #include "lib/cpu/kernels.h"
 #include "lib/cpu/wino.h"
 
-typedef enum { CPU_CONV_AUTO, CPU_CONV_DIRECT /* the library's */, CPU_CONV_WINOGRAD /* wherever it can be */ } cpu_conv_choice;
+typedef enum { CPU_CONV_AUTO, CPU_CONV_DIRECT /* the library's */, CPU_CONV_WINOGRAD /* wherever it can be */, CPU_CONV_GATHER /* likewise */ } cpu_conv_choice;
 
 typedef struct {
 	vq_backend b;
@@ -16,14 +16,14 @@ typedef struct {
 	const vq_kernels *k;
 	int level;              /* of instructions: vq_kernels_pick's, 5 with bf16 */
 	bool amx;
-	cpu_conv_choice conv;   /* by the environment's VQ_CPU_CONV: direct, winograd; for tests and timings */
+	cpu_conv_choice conv;   /* by the environment's VQ_CPU_CONV, for tests and timings */
 } cpu_backend;
 
 struct vq_store {
 	cpu_backend *b;
 	vq_params params;       /* a copy of the table */
 	float *buf[VQ_BUFS];    /* M, V, GRAD, MEAN only for training */
-	uint64_t version;       /* of the parameters; views are refreshed when theirs is older */
+	uint64_t version;       /* of parameters and codebooks; views are refreshed when theirs is older */
 	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
 	const vq_params *frozen; /* the caller's */
 	const float *frozen_values;
@@ -89,6 +89,7 @@ typedef struct {
 struct cpu_node {
 	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.bytes has its filters, extra zeros */
 	bool head;              /* lib/cpu/head.c does it */
+	struct cpu_gather *gather; /* lib/cpu/gather.c does it: w.bytes has its weights; in extra */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
 	cpu_view w;
@@ -135,6 +136,11 @@ bool cpu_head_takes(const cpu_backend *b, const vq_value *src, const vq_value *d
 vq_status cpu_head_prepare(vq_plan *, const cpu_conv *, cpu_node *);
 void cpu_head_run(vq_plan *, const cpu_conv *, cpu_node *);
 void cpu_head_weight_run(vq_plan *, const cpu_conv *, cpu_node *, float *db /* or NULL */);
+/* gather.c */
+bool cpu_gather_takes(const cpu_backend *b, const vq_value *src, const vq_value *dst, const cpu_conv *r);
+vq_status cpu_gather_prepare(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_gather_run(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_gather_weight_run(vq_plan *, const cpu_conv *, cpu_node *);
 /* wino.c */
 vq_status cpu_wino_prepare(vq_plan *, const cpu_conv *, cpu_node *); /* sets c->wino where it takes the convolution */
 void cpu_wino_run(vq_plan *, const cpu_conv *, cpu_node *);

@@ -39,6 +39,17 @@ static void linear_few(vq_plan *p, int rows, int in, int out, const float *x, co
 	}
 }
 
+static void linear_one(vq_plan *p, int in, int out, const float *x, const float *w, const float *bias, float *y)
+{
+	int threads = p->b->b.threads;
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+	for (int i = 0; i < threads; i++) {
+		size_t from, to;
+		cpu_part((size_t)out, 16, i, threads, &from, &to);
+		p->b->k->linear_one((size_t)in, from, to, x, w, bias, y);
+	}
+}
+
 static void linear_data_few(vq_plan *p, int rows, int in, int out, const float *dy, const float *w, float *dx)
 {
 	int threads = p->b->b.threads;
@@ -59,7 +70,10 @@ vq_status cpu_linear_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	float *y = cpu_at(p, n->out[0]);
 	memset(y, 0, cpu_v(p, n->out[0])->bytes);
 	if (few_rows(p, in)) {
-		linear_few(p, rows, in, out, x, w, bias, y);
+		if (rows == 1)
+			linear_one(p, in, out, x, w, bias, y);
+		else
+			linear_few(p, rows, in, out, x, w, bias, y);
 		return VQ_OK;
 	}
 	for (int r = 0; r < rows && bias; r++)

@@ -291,6 +291,31 @@ static void linear(size_t rows, size_t in, size_t out, size_t from, size_t to, c
 	}
 }
 
+/* One row: the weights' columns are the lanes. */
+static void linear_one(size_t in, size_t from, size_t to, const float *x, const float *w, const float *bias, float *y)
+{
+	enum { OUTS = 8 };
+	for (size_t o = from; o < to; o += OUTS) {
+		lanes s[OUTS];
+		const float *at[OUTS];
+		for (size_t j = 0; j < OUTS; j++) {
+			at[j] = w + VQ_MIN(o + j, to - 1) * in;
+			s[j] = (lanes){0};
+		}
+		for (size_t i = 0; i < in; i += 16) {
+			lanes v = load(x + i);
+			for (int j = 0; j < OUTS; j++)
+				s[j] += v * load(at[j] + i);
+		}
+		for (size_t j = 0; j < OUTS && o + j < to; j++) {
+			float sum = 0;
+			for (int l = 0; l < 16; l++)
+				sum += s[j][l];
+			y[o + j] = sum + (bias ? bias[o + j] : 0);
+		}
+	}
+}
+
 typedef float lanes_to __attribute__((vector_size(64), aligned(4), may_alias));
 
 static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx)
@@ -319,9 +344,10 @@ static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t 
 }
 #else
 #define linear NULL
+#define linear_one NULL
 #define linear_data NULL
 #endif
 
 extern const vq_kernels VQ_KERNELS;
 const vq_kernels VQ_KERNELS = { VQ_KERNELS_NAME, act, act_bwd, add, cast, bias_act, col_sum, col_square, norm, norm_sums, norm_bwd, nearest, loss,
-	square_distance, sum_squares, adam, sgd, blend, spread, linear, linear_data, axpy };
+	square_distance, sum_squares, adam, sgd, blend, spread, linear, linear_one, linear_data, axpy };

@@ -1,7 +1,7 @@
 /* kernels: the loops that oneDNN and BLAS have no say in, serial and over plain ranges, compiled once per instruction set.
  *
  * kernels.c is built as kernels_base, kernels_v3 (AVX2, FMA) and kernels_v4 (AVX-512); vq_kernels_pick() chooses at run time. Results
- * for one row never depend on which rows are computed beside it. `half` arguments are bf16. */
+ * for one row never depend on what the rows computed beside it hold. `half` arguments are bf16. */
 #ifndef VQ_CPU_KERNELS_H
 #define VQ_CPU_KERNELS_H
 
@@ -47,8 +47,10 @@ typedef struct {
 	void (*spread)(vq_dtype t, size_t n, const float w[4], const void *dy, void *const x[4]);
 	/* Linear layers of a few rows, up to KERNEL_ROWS at a time; what they read of w [out, in] they read once. NULL where BLAS is as good.
 	 * linear: y [rows, out] at columns [from, to) gets x w' + bias (or NULL); xt is x [rows, in] with rows and columns exchanged, KERNEL_ROWS wide.
+	 * linear_one: of one row x [in], in a multiple of 16; sums in another order.
 	 * linear_data: dx [rows, in] at columns [from, to), multiples of 16, gets dy w. */
 	void (*linear)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *xt, const float *w, const float *bias, float *y);
+	void (*linear_one)(size_t in, size_t from, size_t to, const float *x, const float *w, const float *bias, float *y);
 	void (*linear_data)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx);
 	/* y = a x + y */
 	void (*axpy)(size_t n, float a, const float *x, float *y);

@@ -78,7 +78,7 @@ static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t c
 {
 	VQ_TRY(store_range(s, k, offset, count));
 	memcpy(s->buf[k] + offset, host, count * sizeof *host);
-	if (k == VQ_BUF_PARAM)
+	if (k == VQ_BUF_PARAM || k == VQ_BUF_STATE)
 		s->version++;
 	if (k == VQ_BUF_M)
 		s->updates = 1;
@@ -430,9 +430,13 @@ static vq_peak peak(vq_backend *b) { return vq_cpu_peak(b->threads, .3); }
 /* VQ_CPU_CONV in the environment: tests and timings choose with it. */
 static vq_status conv_choice(cpu_conv_choice *c)
 {
+	static const char *const names[] = { [CPU_CONV_DIRECT] = "direct", [CPU_CONV_WINOGRAD] = "winograd", [CPU_CONV_GATHER] = "gather" };
 	const char *v = getenv("VQ_CPU_CONV");
-	*c = !v ? CPU_CONV_AUTO : !strcmp(v, "direct") ? CPU_CONV_DIRECT : CPU_CONV_WINOGRAD;
-	return !v || *c == CPU_CONV_DIRECT || !strcmp(v, "winograd") ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct and winograd are possible)", v);
+	*c = CPU_CONV_AUTO;
+	for (int i = CPU_CONV_DIRECT; v && i <= CPU_CONV_GATHER; i++)
+		if (!strcmp(v, names[i]))
+			*c = (cpu_conv_choice)i;
+	return !v || *c != CPU_CONV_AUTO ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct, winograd and gather are possible)", v);
 }
 
 static bool has_bf16(void)

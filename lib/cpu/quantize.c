@@ -52,14 +52,21 @@ static void find_middle(const book_args *a, float *middle)
 /* The codebook about its middle, transposed, with half squared norms behind it; rows past the last are infinitely far. */
 static void transpose(const book_args *a, float *book_t, float *norms)
 {
-	for (size_t k = 0; k < a->kpad; k++) {
-		double s = 0;
-		for (size_t i = 0; i < a->d; i++) {
-			float e = k < a->k ? a->book[k * a->d + i] - a->middle[i] : 0;
-			book_t[i * a->kpad + k] = e;
-			s += (double)e * e;
-		}
-		norms[k] = k < a->k ? (float)(s / 2) : INFINITY;
+	enum { ROWS = 16 };
+#pragma omp parallel for schedule(static) num_threads(a->p->b->b.threads)
+	for (size_t k = 0; k < a->kpad; k += ROWS) {
+		const float *row[ROWS];
+		double s[ROWS] = { 0 };
+		for (size_t r = 0; r < ROWS; r++)
+			row[r] = a->book + VQ_MIN(k + r, a->k - 1) * a->d;
+		for (size_t i = 0; i < a->d; i++)
+			for (size_t r = 0; r < ROWS; r++) {
+				float e = row[r][i] - a->middle[i];
+				book_t[i * a->kpad + k + r] = e;
+				s[r] += (double)e * e;
+			}
+		for (size_t r = 0; r < ROWS; r++)
+			norms[k + r] = k + r < a->k ? (float)(s[r] / 2) : INFINITY;
 	}
 }
 
@@ -95,10 +102,13 @@ vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	book_args a = { .p = p, .n = n, .d = (size_t)z->c, .k = (size_t)n->k, .kpad = VQ_ALIGN((size_t)n->k, (size_t)64), .z = cpu_at(p, n->in[0]),
 		.book = cpu_at(p, n->in[1]), .codes = cpu_at(p, n->out[1]), .q = cpu_at(p, n->out[0]), .qt = q->dtype };
 	float *book_t = c->extra, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
-	find_middle(&a, middle);
 	a.middle = middle;
 	a.apart = middle + a.d;
-	transpose(&a, book_t, norms);
+	if (c->w.version != p->s->version) {
+		find_middle(&a, middle);
+		transpose(&a, book_t, norms);
+		c->w.version = p->s->version;
+	}
 	a.book_t = book_t;
 	a.norms = norms;
 	size_t positions = cpu_count(z) / a.d;
@@ -238,6 +248,7 @@ vq_status cpu_ema_update_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	}
 	memset(count, 0, sizeof *count * k);
 	memset(sum, 0, sizeof *sum * k * d);
+	p->s->version++;
 	return VQ_OK;
 }
 

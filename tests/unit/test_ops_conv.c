@@ -61,6 +61,14 @@ static const conv_case cases[] = {
 	{ false, 2, 14, 8, 32, 16, 4, 2, 1, true, VQ_FN_RELU },
 	{ false, 1, 15, 9, 32, 32, 4, 2, 1, true, VQ_FN_NONE },
 	{ true, 1, 4, 4, 8, 4, 2, 2, 0, true, VQ_FN_NONE },
+	/* few positions between many channels; one more of them than a chunk of the gradient holds */
+	{ false, 5, 4, 4, 64, 96, 3, 2, 1, false, VQ_FN_NONE },
+	{ true, 3, 2, 2, 96, 64, 4, 2, 1, true, VQ_FN_RELU },
+	{ true, 16, 2, 2, 64, 32, 4, 2, 1, false, VQ_FN_NONE },
+	{ false, 16, 2, 2, 96, 32, 1, 1, 0, true, VQ_FN_NONE },
+	{ false, 1, 7, 5, 32, 128, 3, 2, 0, true, VQ_FN_RELU },
+	{ false, 1, 1, 1, 32, 64, 3, 1, 1, true, VQ_FN_RELU },
+	{ false, 1, 33, 31, 32, 32, 3, 2, 1, true, VQ_FN_NONE },
 };
 
 static vq_activation activation(vq_act a)
@@ -198,24 +206,40 @@ TEST(convolutions_in_bf16)
 		one(&cases[i], VQ_BF16, 2e-2);
 }
 
-/* Each of the two ways to do the convolutions that lib/cpu/wino.h can do, whichever the shape's own is; the environment is the seam for it. */
+static bool can(const char *way, const conv_case *c)
+{
+	if (!strcmp(way, "gather"))
+		return c->in % 32 == 0 && c->out % 32 == 0 && c->k <= 4;
+	return (c->k == 3 && c->s == 1 && c->in % 32 == 0 && c->out % 32 == 0) || (c->k == 3 && c->s == 1 && c->in == 16 && c->out <= 4) ||
+		(c->k == 4 && c->in % 16 == 0 && c->out % 16 == 0);
+}
+
+/* Which implementation an operation has in a graph of one convolution. */
+static const char *impl_of(engine *e, const conv_case *c, vq_dtype t, vq_op op)
+{
+	vq_conv_spec spec = { .k = c->k, .s = c->s, .p = c->p, .sum = -1 };
+	engine_open(e, (engine_spec){ .n = c->n, .h = c->h, .w = c->w, .compute = t });
+	int x = engine_input(e, t, c->n, c->h, c->w, c->in, 0);
+	CHECK_OK(engine_build(e, c->transposed ? vq_layer_deconv(&e->b, x, "c", c->out, spec) : vq_layer_conv(&e->b, x, "c", c->out, spec)));
+	return engine_impl(e, op);
+}
+
+/* Each of the ways to do the convolutions that lib/cpu/wino.h or gather.h can do, whichever the shape's own is; the environment is the seam for it. */
 static void forced(const char *way, vq_dtype t, double limit)
 {
 	setenv("VQ_CPU_CONV", way, 1);
 	for (size_t i = 0; i < VQ_COUNT(cases); i++)
-		if ((cases[i].k == 3 && cases[i].s == 1 && cases[i].in % 32 == 0 && cases[i].out % 32 == 0) ||
-		    (cases[i].k == 3 && cases[i].s == 1 && cases[i].in == 16 && cases[i].out <= 4) ||
-		    (cases[i].k == 4 && cases[i].in % 16 == 0 && cases[i].out % 16 == 0))
+		if (can(way, &cases[i]))
 			one(&cases[i], t, limit);
-	engine e;
-	engine_open(&e, (engine_spec){ .n = 1, .h = 6, .w = 6, .compute = t });
-	int x = engine_input(&e, t, 1, 6, 6, 32, 0);
-	CHECK_OK(engine_build(&e, vq_layer_conv(&e.b, x, "c", 32, (vq_conv_spec){ .k = 3, .s = 1, .p = 1, .sum = -1 })));
 	static const vq_op ops[] = { VQ_OP_CONV, VQ_OP_CONV_DATA, VQ_OP_CONV_WEIGHT };
-	for (size_t i = 0; i < VQ_COUNT(ops) && (!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)); i++)
-		if (!strncmp(engine_impl(&e, ops[i]), "winograd", 8) != !strcmp(way, "winograd"))
-			TEST_END(1, "%s: %s runs %s", way, vq_op_name(ops[i]), engine_impl(&e, ops[i]));
-	engine_close(&e);
+	for (size_t i = 0; i < VQ_COUNT(ops); i++) {
+		engine e;
+		const char *impl = impl_of(&e, &(conv_case){ .n = 1, .h = 6, .w = 6, .in = 32, .out = 32, .k = 3, .s = 1, .p = 1 }, t, ops[i]);
+		bool mine = !strncmp(impl, way, strlen(way)), others = !strncmp(impl, "winograd", 8) || !strncmp(impl, "gather", 6);
+		if ((!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)) && (strcmp(way, "direct") ? !mine : others))
+			TEST_END(1, "%s: %s runs %s", way, vq_op_name(ops[i]), impl);
+		engine_close(&e);
+	}
 	unsetenv("VQ_CPU_CONV");
 }
 
@@ -225,12 +249,37 @@ TEST(both_ways_in_f32)
 	forced("winograd", VQ_F32, 3e-6);
 }
 
-TEST(both_ways_in_bf16)
+TEST(all_ways_in_bf16)
 {
 	if (!machine_has_bf16())
 		SKIP("no bf16 instructions");
 	forced("direct", VQ_BF16, 2e-2);
 	forced("winograd", VQ_BF16, 2e-2);
+	forced("gather", VQ_BF16, 2e-2);
+}
+
+/* Where the weights are more than what they are multiplied with. */
+TEST(few_positions_are_gathered)
+{
+	static const struct { conv_case c; vq_op op; bool gathered; } all[] = {
+		{ { false, 16, 4, 4, 128, 256, 3, 2, 1, .act = VQ_FN_NONE }, VQ_OP_CONV, true },
+		{ { false, 16, 4, 4, 128, 256, 3, 2, 1, .act = VQ_FN_NONE }, VQ_OP_CONV_WEIGHT, true },
+		{ { true, 16, 2, 2, 256, 128, 4, 2, 1, .act = VQ_FN_NONE }, VQ_OP_DECONV, true },
+		{ { true, 16, 2, 2, 256, 128, 4, 2, 1, .act = VQ_FN_NONE }, VQ_OP_DECONV_DATA, true },
+		{ { true, 16, 2, 2, 256, 128, 4, 2, 1, .act = VQ_FN_NONE }, VQ_OP_DECONV_WEIGHT, true },
+		{ { false, 16, 2, 2, 256, 256, 1, 1, 0, .act = VQ_FN_NONE }, VQ_OP_CONV_WEIGHT, true },
+		{ { false, 16, 4, 4, 128, 128, 3, 1, 1, .act = VQ_FN_NONE }, VQ_OP_CONV, false },
+		{ { false, 16, 24, 24, 32, 64, 3, 2, 1, .act = VQ_FN_NONE }, VQ_OP_CONV, false },
+	};
+	engine e;
+	if (!machine_has_bf16())
+		SKIP("no bf16 instructions");
+	for (size_t i = 0; i < VQ_COUNT(all); i++) {
+		const char *impl = impl_of(&e, &all[i].c, VQ_BF16, all[i].op);
+		if (!strcmp(e.be->name, "cpu") && !strstr(impl, "amx") && !strncmp(impl, "gather", 6) != all[i].gathered)
+			TEST_END(1, "%s %zu runs %s", vq_op_name(all[i].op), i, impl);
+		engine_close(&e);
+	}
 }
 
 TEST(no_third_way)
@@ -290,4 +339,4 @@ TEST(no_reference_implementation_in_bf16)
 	no_reference(VQ_BF16);
 }
 
-TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(both_ways_in_bf16) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(all_ways_in_bf16) RUN(few_positions_are_gathered) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
