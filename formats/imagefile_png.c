@@ -183,7 +183,7 @@ vq_status vq_png_read(vq_image_file *f, vq_tensor *out)
 	session s = {0};
 	*out = (vq_tensor){0};
 	VQ_TRY(check(f, p));
-	VQ_TRY(vq_tensor_make(out, p->dtype, 3, (int64_t[]){ p->height, p->width, p->samples }));
+	VQ_TRY(vq_tensor_room(out, p->dtype, 3, (int64_t[]){ p->height, p->width, p->samples }));
 	if (vq_png_read_whole(f, p, out))
 		return VQ_OK;
 	vq_status st = begin(&s, f);

@@ -297,7 +297,7 @@ static vq_status read_display(vq_image_file *f, int page, const vq_page *p, vq_t
 	if (!TIFFReadRGBAImageOriented(tif, (uint32_t)p->width, (uint32_t)p->height, raster, ORIENTATION_TOPLEFT, 1) || f->tiff->log.error[0])
 		s = said(f, page, VQ_EFORMAT, "YCbCr");
 	if (s == VQ_OK)
-		s = vq_tensor_make(out, VQ_U8, 3, (int64_t[]){ p->height, p->width, 3 });
+		s = vq_tensor_room(out, VQ_U8, 3, (int64_t[]){ p->height, p->width, 3 });
 	uint8_t *to = out->data;
 	for (size_t i = 0; s == VQ_OK && i < n; i++) {
 		to[3 * i] = TIFFGetR(raster[i]);
@@ -385,7 +385,7 @@ static vq_status read_samples(vq_image_file *f, int page, vq_page *p, bool lumin
 		if (luminance)
 			p->bits = 32, p->kind = VQ_KIND_FLOAT, type = VQ_F32;
 	}
-	VQ_TRY(vq_tensor_make(out, type, 3, (int64_t[]){ p->height, p->width, p->samples }));
+	VQ_TRY(vq_tensor_room(out, type, 3, (int64_t[]){ p->height, p->width, p->samples }));
 	vq_status s = p->tiled ? read_tiles(f, page, p, out) : read_strips(f, page, p, out);
 	if (s == VQ_EUNSUP)
 		s = vq_context(s, "%s: page %d", f->path, page + 1);
@@ -451,7 +451,7 @@ vq_status vq_tiff_read_stacked(vq_image_file *f, int64_t plane, vq_tensor *out)
 	if (s == VQ_OK && TIFFIsByteSwapped(tif) && p.bits == 32)
 		TIFFSwabArrayOfLong((uint32_t *)(void *)buf, (tmsize_t)n);
 	if (s == VQ_OK)
-		s = vq_tensor_make(out, p.dtype, 3, (int64_t[]){ p.height, p.width, p.samples });
+		s = vq_tensor_room(out, p.dtype, 3, (int64_t[]){ p.height, p.width, p.samples });
 	if (s == VQ_OK)
 		s = vq_unpack(buf, p.bits, p.kind, n, p.dtype, out->data, 1);
 	if (file)

@@ -171,7 +171,7 @@ static vq_status check_names(loader *l)
 static vq_status mask_from(loader *l, const vq_tensor *t, int plane_at)
 {
 	size_t n = (size_t)(t->shape[1] * t->shape[2]);
-	VQ_TRY(vq_tensor_make(&l->out->labels, VQ_I32, 2, t->shape + 1));
+	VQ_TRY(vq_tensor_room(&l->out->labels, VQ_I32, 2, t->shape + 1));
 	int32_t *to = l->out->labels.data;
 	for (size_t i = 0; i < n; i++)
 		to[i] = vq_tensor_get(t, (size_t)plane_at * n + i) != 0;
@@ -375,7 +375,7 @@ static vq_status make_image(loader *l)
 			type = VQ_U16;
 	}
 	int64_t shape[3] = { o->channels, l->image[0].planes.shape[1], l->image[0].planes.shape[2] };
-	VQ_TRY(vq_tensor_make(&o->image, type, 3, shape));
+	VQ_TRY(vq_tensor_room(&o->image, type, 3, shape));
 	for (int c = 0; c < o->channels; c++)
 		VQ_TRY(make_channel(l, c));
 	return VQ_OK;
