@@ -156,17 +156,31 @@ static vq_status refuse(const vq_image_file *f, const vq_page *p)
 	}
 }
 
-/* 8-bit RGBA with R=G=B everywhere, as many tools save grey images. */
-static bool grey_words(const vq_tensor *t)
+/* 8-bit RGBA with R=G=B everywhere, as many tools save grey images: R into grey, as far as they are alike. */
+static bool grey_words(const vq_tensor *t, uint8_t *restrict grey)
 {
-	uint32_t unlike = 0;
-	if (t->dtype != VQ_U8 || t->shape[2] != 4)
-		return false;
-	for (const uint8_t *p = t->data, *end = p + 4 * t->shape[0] * t->shape[1]; p < end; p += 4) {
-		uint32_t v = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
-		unlike |= (v ^ v >> 8) & 0xffff;
+	enum { PIECE = 4096 };
+	const uint8_t *p = t->data;
+	for (size_t n = (size_t)(t->shape[0] * t->shape[1]), i = 0; i < n; i += PIECE) {
+		uint32_t unlike = 0;
+		for (size_t k = i, end = VQ_MIN(i + PIECE, n); k < end; k++) {
+			uint32_t v = p[4 * k] | (uint32_t)p[4 * k + 1] << 8 | (uint32_t)p[4 * k + 2] << 16 | (uint32_t)p[4 * k + 3] << 24;
+			unlike |= (v ^ v >> 8) & 0xffff;
+			grey[k] = (uint8_t)v;
+		}
+		if (unlike)
+			return false;
 	}
-	return !unlike;
+	return true;
+}
+
+/* *done: the page was grey in disguise, and out is its plane. */
+static vq_status grey_plane(const vq_page *p, const vq_tensor *t, vq_tensor *out, bool *done)
+{
+	VQ_TRY(vq_tensor_room(out, VQ_U8, 3, (int64_t[]){ 1, p->height, p->width }));
+	if (!(*done = grey_words(t, out->data)))
+		vq_tensor_free(out);
+	return VQ_OK;
 }
 
 /* alone: no other page is stacked with it, so that what is collapsed at the end may be left out at once. */
@@ -190,14 +204,21 @@ static vq_status page_planes(vq_image_file *f, const vq_plane_at *at, bool alone
 	size_t n = (size_t)(p.width * p.height), size = vq_dtype_size(t.dtype);
 	if (planes < 1) /* a page that is nothing but alpha */
 		drop = -1, planes = p.samples;
-	if (alone && planes == 3 && drop == 3 && p.photometric == VQ_PHOTO_RGB && grey_words(&t)) {
+	s = VQ_OK;
+	if (alone && planes == 3 && drop == 3 && p.photometric == VQ_PHOTO_RGB && t.dtype == VQ_U8 && t.shape[2] == 4)
+		s = grey_plane(&p, &t, out, &im->grey_rgb);
+	if (im->grey_rgb) {
 		planes = 1;
-		im->grey_rgb = true;
+	} else if (s == VQ_OK && p.samples == 1) {
+		*out = t;
+		memcpy(out->shape, (int64_t[]){ 1, p.height, p.width }, 3 * sizeof *out->shape);
+		t = (vq_tensor){0};
+	} else if (s == VQ_OK) {
+		s = vq_tensor_room(out, t.dtype, 3, (int64_t[]){ planes, p.height, p.width });
+		for (int i = 0, k = 0; s == VQ_OK && k < planes; i++)
+			if (i != drop)
+				gather(&t, i, (char *)out->data + (size_t)k++ * n * size);
 	}
-	s = vq_tensor_room(out, t.dtype, 3, (int64_t[]){ planes, p.height, p.width });
-	for (int i = 0, k = 0; s == VQ_OK && k < planes; i++)
-		if (i != drop)
-			gather(&t, i, (char *)out->data + (size_t)k++ * n * size);
 	vq_tensor_free(&t);
 	VQ_TRY(s);
 	im->alpha_dropped |= drop >= 0;

@@ -62,7 +62,7 @@ static vq_status said(vq_image_file *f, int page, vq_status code, const char *wh
 
 /* --- open --- */
 
-vq_status vq_tiff_open(vq_image_file *f)
+vq_status vq_tiff_open(vq_image_file *f, int fd)
 {
 	vq_tiff_file *t = vq_calloc(1, sizeof *t);
 	TIFFOpenOptions *o = t ? TIFFOpenOptionsAlloc() : NULL;
@@ -74,7 +74,7 @@ vq_status vq_tiff_open(vq_image_file *f)
 	TIFFOpenOptionsSetWarningHandlerExtR(o, vq_tiff_on_warning, &t->log);
 	TIFFOpenOptionsSetMaxSingleMemAlloc(o, (tmsize_t)f->limits.page_bytes);
 	errno = 0;
-	t->tif = TIFFOpenExt(f->path, "rm", o); /* m: no memory map, a file that shrinks must not be a SIGBUS */
+	t->tif = TIFFFdOpenExt(fd, f->path, "rm", o); /* m: no memory map, a file that shrinks must not be a SIGBUS */
 	TIFFOpenOptionsFree(o);
 	if (!t->tif) {
 		vq_status s = vq_fail(VQ_EFORMAT, "%s: broken TIFF: %s", f->path, t->log.error[0] ? t->log.error : "no directory");
