@@ -83,7 +83,7 @@ static size_t number(char to[32], double d)
 	return a >= 1e-4 && a < 1e9 ? by_digits(to, d) : by_printf(to, d);
 }
 
-static vq_status print_string(vq_buf *out, const char *s)
+vq_status vq_json_print_string(vq_buf *out, const char *s)
 {
 	size_t n = s ? strlen(s) : 0;
 	VQ_TRY(vq_buf_reserve(out, 6 * n + 2));
@@ -106,10 +106,21 @@ static vq_status print_string(vq_buf *out, const char *s)
 	return VQ_OK;
 }
 
-static vq_status print_number(vq_buf *out, double d)
+vq_status vq_json_print_number(vq_buf *out, double v)
 {
 	char text[32];
-	return vq_buf_add(out, text, number(text, d));
+	return vq_buf_add(out, text, number(text, v));
+}
+
+vq_status vq_json_print_numbers(vq_buf *out, const double *v, int n)
+{
+	VQ_TRY(vq_buf_add(out, "[", 1));
+	for (int i = 0; i < n; i++) {
+		if (i)
+			VQ_TRY(vq_buf_add(out, ",", 1));
+		VQ_TRY(vq_json_print_number(out, v[i]));
+	}
+	return vq_buf_add(out, "]", 1);
 }
 
 static vq_status print_members(vq_buf *out, const cJSON *json)
@@ -120,7 +131,7 @@ static vq_status print_members(vq_buf *out, const cJSON *json)
 		if (item != json->child)
 			VQ_TRY(vq_buf_add(out, ",", 1));
 		if (object) {
-			VQ_TRY(print_string(out, item->string));
+			VQ_TRY(vq_json_print_string(out, item->string));
 			VQ_TRY(vq_buf_add(out, ":", 1));
 		}
 		VQ_TRY(vq_json_print(out, item));
@@ -134,9 +145,9 @@ vq_status vq_json_print(vq_buf *out, const cJSON *json)
 	case cJSON_NULL: return vq_buf_add(out, "null", 4);
 	case cJSON_False: return vq_buf_add(out, "false", 5);
 	case cJSON_True: return vq_buf_add(out, "true", 4);
-	case cJSON_Number: return print_number(out, json->valuedouble);
+	case cJSON_Number: return vq_json_print_number(out, json->valuedouble);
 	case cJSON_Raw: return vq_buf_str(out, json->valuestring);
-	case cJSON_String: return print_string(out, json->valuestring);
+	case cJSON_String: return vq_json_print_string(out, json->valuestring);
 	default: return print_members(out, json);
 	}
 }

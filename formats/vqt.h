@@ -85,6 +85,8 @@ vq_status vqt_create(vqt_writer **w, const char *path, const cJSON *header, cons
 /* Writes or queues the record; its contents are copied or encoded before the call returns. Small records share a frame of
  * about 64 KiB. An id that was there before is VQ_EINVAL. */
 vq_status vqt_put(vqt_writer *w, const vqt_record *rec);
+/* The same with meta, the text of a JSON object without space around it, as the metadata instead of rec->meta; it is not checked. */
+vq_status vqt_put_text(vqt_writer *w, const vqt_record *rec, const char *meta);
 /* Ends the frame, so that a reader down the pipe sees all records so far. A source calls it before it works or waits long (vq-crop:
  * after each field), always at points that the data alone decides: the bytes of the file depend on them. */
 vq_status vqt_flush(vqt_writer *w);
