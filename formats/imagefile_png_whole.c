@@ -222,20 +222,49 @@ static void add_left_pairs(uint8_t *to, const uint8_t *from, size_t n) { add_lef
 static void add_left_fours(uint8_t *to, const uint8_t *from, size_t n) { add_left_lanes(to, from, n, 4); }
 static void add_paeth_pairs(uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { add_paeth_lanes(to, from, up, n, 2); }
 static void add_paeth_fours(uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { add_paeth_lanes(to, from, up, n, 4); }
-static bool add_paeth_twice(int width, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n)
+/* Four: two pairs, the lower one two pixels behind the upper one's first row, which has stored by then what is above. */
+static inline __attribute__((always_inline)) void add_paeth_pairs_of_rows(uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n, int width)
 {
-	if (width == 4)
+	const size_t lag = 2 * (size_t)width;
+	two_rows s = { _mm_setzero_si128(), _mm_setzero_si128() }, t = s;
+	uint8_t *low = to + 2 * n, *above = to + n;
+	const uint8_t *from_low = from + 2 * (n + 1);
+	add_paeth_step(&s, to, from, up, n, 0, width, true, false);
+	add_paeth_step(&s, to, from, up, n, (size_t)width, width, true, true);
+	add_paeth_step(&s, to, from, up, n, lag, width, true, true);
+	add_paeth_step(&t, low, from_low, above, n, 0, width, true, false);
+	for (size_t i = lag + (size_t)width; i < n; i += (size_t)width) {
+		add_paeth_step(&s, to, from, up, n, i, width, true, true);
+		add_paeth_step(&t, low, from_low, above, n, i - lag, width, true, true);
+	}
+	add_paeth_step(&s, to, from, up, n, n, width, false, true);
+	add_paeth_step(&t, low, from_low, above, n, n - lag, width, true, true);
+	add_paeth_step(&t, low, from_low, above, n, n - (size_t)width, width, true, true);
+	add_paeth_step(&t, low, from_low, above, n, n, width, false, true);
+}
+
+/* How many of the next rows, all of them Paeth's, were done together: 0, 2 or 4. */
+static int add_paeth_together(int width, int rows, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n)
+{
+	int done = rows >= 4 && n >= 4 * (size_t)width ? 4 : rows >= 2 ? 2 : 0;
+	if (width == 4 && done == 4)
+		add_paeth_pairs_of_rows(to, from, up, n, 4);
+	else if (width == 2 && done == 4)
+		add_paeth_pairs_of_rows(to, from, up, n, 2);
+	else if (width == 4 && done == 2)
 		add_paeth_rows(to, from, up, n, 4);
-	else if (width == 2)
+	else if (width == 2 && done == 2)
 		add_paeth_rows(to, from, up, n, 2);
-	return width == 4 || width == 2;
+	else
+		done = 0;
+	return done;
 }
 #else
 #define add_left_pairs add_left_2
 #define add_left_fours add_left_4
 #define add_paeth_pairs add_paeth_2
 #define add_paeth_fours add_paeth_4
-static bool add_paeth_twice(int width, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { return false; }
+static int add_paeth_together(int width, int rows, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n) { return 0; }
 #endif
 
 static bool unfilter_row(int width, int filter, uint8_t *to, const uint8_t *from, const uint8_t *up, size_t n)
@@ -268,11 +297,17 @@ static bool unfilter(const uint8_t *raw, const vq_page *p, uint8_t *to)
 	uint8_t *nothing = vq_calloc(n, 1);
 	bool good = nothing;
 	const uint8_t *up = nothing;
-	for (int64_t y = 0; good && y < p->height; y++, raw += n + 1, up = to, to += n) {
-		if (y + 1 < p->height && raw[0] == 4 && raw[n + 1] == 4 && add_paeth_twice(width, to, raw + 1, up, n))
-			y++, raw += n + 1, to += n;
-		else
+	for (int64_t y = 0, step; good && y < p->height; y += step) {
+		int rows = 0;
+		while (rows < 4 && y + rows < p->height && raw[(size_t)rows * (n + 1)] == 4)
+			rows++;
+		if (!(step = add_paeth_together(width, rows, to, raw + 1, up, n))) {
 			good = unfilter_row(width, *raw, to, raw + 1, up, n);
+			step = 1;
+		}
+		raw += (size_t)step * (n + 1);
+		to += (size_t)step * n;
+		up = to - n;
 	}
 	free(nothing);
 	return good;
