@@ -160,13 +160,12 @@ static vq_status refuse(const vq_image_file *f, const vq_page *p)
 static bool grey_words(const vq_tensor *t, uint8_t *restrict grey)
 {
 	enum { PIECE = 4096 };
-	const uint8_t *p = t->data;
+	const uint32_t *p = t->data; /* little-endian words: R is lowest */
 	for (size_t n = (size_t)(t->shape[0] * t->shape[1]), i = 0; i < n; i += PIECE) {
 		uint32_t unlike = 0;
 		for (size_t k = i, end = VQ_MIN(i + PIECE, n); k < end; k++) {
-			uint32_t v = p[4 * k] | (uint32_t)p[4 * k + 1] << 8 | (uint32_t)p[4 * k + 2] << 16 | (uint32_t)p[4 * k + 3] << 24;
-			unlike |= (v ^ v >> 8) & 0xffff;
-			grey[k] = (uint8_t)v;
+			unlike |= (p[k] ^ p[k] >> 8) & 0xffff;
+			grey[k] = (uint8_t)p[k];
 		}
 		if (unlike)
 			return false;
