@@ -1,10 +1,12 @@
 #include "formats/imagefile.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/imagefile_priv.h"
 
@@ -29,26 +31,19 @@ static bool is_tiff(const unsigned char *b, size_t n)
 	return n >= 8 && (!memcmp(b, "II*\0", 4) || !memcmp(b, "MM\0*", 4) || !memcmp(b, "II+\0", 4) || !memcmp(b, "MM\0+", 4));
 }
 
-static vq_status look(vq_image_file *f, bool *tiff)
+/* Leaves the file's position at its start. */
+static vq_status look(vq_image_file *f, int fd, bool *tiff)
 {
 	unsigned char head[16] = {0};
 	struct stat st;
-	FILE *in = fopen(f->path, "rb");
-	if (!in || fstat(fileno(in), &st)) {
-		vq_status s = vq_fail(VQ_EIO, "%s: %s", f->path, strerror(errno));
-		if (in)
-			fclose(in);
-		return s;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		fclose(in);
+	if (fd < 0 || fstat(fd, &st))
+		return vq_fail(VQ_EIO, "%s: %s", f->path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
 		return vq_fail(VQ_EIO, "%s: %s", f->path, S_ISDIR(st.st_mode) ? "is a directory" : "is not a regular file");
-	}
-	size_t n = fread(head, 1, sizeof head, in);
-	bool bad = ferror(in);
-	fclose(in);
-	if (bad)
+	ssize_t got = pread(fd, head, sizeof head, 0);
+	if (got < 0)
 		return vq_fail(VQ_EIO, "%s: cannot be read", f->path);
+	size_t n = (size_t)got;
 	f->length = (uint64_t)st.st_size;
 	*tiff = is_tiff(head, n);
 	if (*tiff || (n >= 8 && !memcmp(head, "\x89PNG\r\n\x1a\n", 8)))
@@ -72,10 +67,13 @@ vq_status vq_image_open(vq_image_file **out, const char *path, const vq_image_li
 		f->limits.page_bytes = (uint64_t)4 << 30;
 	bool tiff = false;
 	vq_status s = (f->path = vq_strdup(path)) ? VQ_OK : VQ_ENOMEM;
+	int fd = s == VQ_OK ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (s == VQ_OK)
-		s = look(f, &tiff);
+		s = look(f, fd, &tiff);
 	if (s == VQ_OK)
-		s = tiff ? vq_tiff_open(f) : vq_png_open(f);
+		s = tiff ? vq_tiff_open(f, fd) : vq_png_open(f, fd);
+	if (fd >= 0 && !f->tiff)
+		close(fd);
 	if (s < 0) {
 		vq_image_close(f);
 		return s;

@@ -99,7 +99,7 @@ static bool eight_bit(const vq_palette *c)
 static vq_status look_up(vq_image_file *f, const vq_page *p, const vq_tensor *t, const vq_palette *c, bool narrow, vq_tensor *out)
 {
 	size_t n = (size_t)(p->width * p->height);
-	VQ_TRY(vq_tensor_make(out, narrow ? VQ_U8 : VQ_U16, 3, (int64_t[]){ 3, p->height, p->width }));
+	VQ_TRY(vq_tensor_room(out, narrow ? VQ_U8 : VQ_U16, 3, (int64_t[]){ 3, p->height, p->width }));
 	for (size_t i = 0; i < n; i++) {
 		int v = (int)vq_tensor_get(t, i * (size_t)p->samples);
 		if (v < 0 || v >= c->n) {
@@ -131,7 +131,7 @@ static vq_status palette_planes(vq_image_file *f, const vq_plane_at *at, const v
 	im->looked_up = true;
 	im->rgb = !(im->ramp = is_ramp(&c));
 	if (im->ramp) {
-		s = vq_tensor_make(out, t->dtype, 3, (int64_t[]){ 1, p->height, p->width });
+		s = vq_tensor_room(out, t->dtype, 3, (int64_t[]){ 1, p->height, p->width });
 		if (s == VQ_OK)
 			gather(t, 0, out->data);
 	} else {
@@ -156,17 +156,30 @@ static vq_status refuse(const vq_image_file *f, const vq_page *p)
 	}
 }
 
-/* 8-bit RGBA with R=G=B everywhere, as many tools save grey images. */
-static bool grey_words(const vq_tensor *t)
+/* 8-bit RGBA with R=G=B everywhere, as many tools save grey images: R into grey, as far as they are alike. */
+static bool grey_words(const vq_tensor *t, uint8_t *restrict grey)
 {
-	uint32_t unlike = 0;
-	if (t->dtype != VQ_U8 || t->shape[2] != 4)
-		return false;
-	for (const uint8_t *p = t->data, *end = p + 4 * t->shape[0] * t->shape[1]; p < end; p += 4) {
-		uint32_t v = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
-		unlike |= (v ^ v >> 8) & 0xffff;
+	enum { PIECE = 4096 };
+	const uint32_t *p = t->data; /* little-endian words: R is lowest */
+	for (size_t n = (size_t)(t->shape[0] * t->shape[1]), i = 0; i < n; i += PIECE) {
+		uint32_t unlike = 0;
+		for (size_t k = i, end = VQ_MIN(i + PIECE, n); k < end; k++) {
+			unlike |= (p[k] ^ p[k] >> 8) & 0xffff;
+			grey[k] = (uint8_t)p[k];
+		}
+		if (unlike)
+			return false;
 	}
-	return !unlike;
+	return true;
+}
+
+/* *done: the page was grey in disguise, and out is its plane. */
+static vq_status grey_plane(const vq_page *p, const vq_tensor *t, vq_tensor *out, bool *done)
+{
+	VQ_TRY(vq_tensor_room(out, VQ_U8, 3, (int64_t[]){ 1, p->height, p->width }));
+	if (!(*done = grey_words(t, out->data)))
+		vq_tensor_free(out);
+	return VQ_OK;
 }
 
 /* alone: no other page is stacked with it, so that what is collapsed at the end may be left out at once. */
@@ -190,14 +203,21 @@ static vq_status page_planes(vq_image_file *f, const vq_plane_at *at, bool alone
 	size_t n = (size_t)(p.width * p.height), size = vq_dtype_size(t.dtype);
 	if (planes < 1) /* a page that is nothing but alpha */
 		drop = -1, planes = p.samples;
-	if (alone && planes == 3 && drop == 3 && p.photometric == VQ_PHOTO_RGB && grey_words(&t)) {
+	s = VQ_OK;
+	if (alone && planes == 3 && drop == 3 && p.photometric == VQ_PHOTO_RGB && t.dtype == VQ_U8 && t.shape[2] == 4)
+		s = grey_plane(&p, &t, out, &im->grey_rgb);
+	if (im->grey_rgb) {
 		planes = 1;
-		im->grey_rgb = true;
+	} else if (s == VQ_OK && p.samples == 1) {
+		*out = t;
+		memcpy(out->shape, (int64_t[]){ 1, p.height, p.width }, 3 * sizeof *out->shape);
+		t = (vq_tensor){0};
+	} else if (s == VQ_OK) {
+		s = vq_tensor_room(out, t.dtype, 3, (int64_t[]){ planes, p.height, p.width });
+		for (int i = 0, k = 0; s == VQ_OK && k < planes; i++)
+			if (i != drop)
+				gather(&t, i, (char *)out->data + (size_t)k++ * n * size);
 	}
-	s = vq_tensor_make(out, t.dtype, 3, (int64_t[]){ planes, p.height, p.width });
-	for (int i = 0, k = 0; s == VQ_OK && k < planes; i++)
-		if (i != drop)
-			gather(&t, i, (char *)out->data + (size_t)k++ * n * size);
 	vq_tensor_free(&t);
 	VQ_TRY(s);
 	im->alpha_dropped |= drop >= 0;
@@ -269,7 +289,7 @@ static vq_status collapse(vq_image *im)
 	for (int64_t c = 0; c < t->shape[0]; c += 3, p += 3 * bytes)
 		if (memcmp(p, p + bytes, bytes) || memcmp(p, p + 2 * bytes, bytes))
 			return VQ_OK;
-	VQ_TRY(vq_tensor_make(&one, t->dtype, 3, (int64_t[]){ t->shape[0] / 3, t->shape[1], t->shape[2] }));
+	VQ_TRY(vq_tensor_room(&one, t->dtype, 3, (int64_t[]){ t->shape[0] / 3, t->shape[1], t->shape[2] }));
 	for (int64_t c = 0; c < one.shape[0]; c++)
 		memcpy((char *)one.data + (size_t)c * bytes, (char *)t->data + 3 * (size_t)c * bytes, bytes);
 	vq_tensor_free(t);
@@ -293,7 +313,7 @@ static vq_status stack(vq_image_file *f, const vq_plane_at *at, int i, int n, vq
 	int64_t each = t.shape[0];
 	size_t bytes = 0;
 	if (i == 0)
-		s = vq_tensor_make(all, t.dtype, 3, (int64_t[]){ each * n, t.shape[1], t.shape[2] });
+		s = vq_tensor_room(all, t.dtype, 3, (int64_t[]){ each * n, t.shape[1], t.shape[2] });
 	else if (t.dtype != all->dtype || each * n != all->shape[0] || t.shape[1] != all->shape[1] || t.shape[2] != all->shape[2] || rgb != im->rgb)
 		s = vq_fail(VQ_EUNSUP, "%s: pages %d and %d are of unlike size or type", f->path, at[0].page + 1, at[i].page + 1);
 	if (s == VQ_OK)
@@ -349,7 +369,7 @@ static vq_status one_sample(vq_image_file *f, const vq_page *p, const vq_tensor 
 static vq_status to_labels(vq_image_file *f, const vq_page *p, const vq_tensor *t, vq_tensor *out)
 {
 	size_t n = (size_t)(p->width * p->height), step = (size_t)p->samples;
-	VQ_TRY(vq_tensor_make(out, VQ_I32, 2, (int64_t[]){ p->height, p->width }));
+	VQ_TRY(vq_tensor_room(out, VQ_I32, 2, (int64_t[]){ p->height, p->width }));
 	int32_t *to = out->data;
 	if (t->dtype == VQ_U16 && step == 1) { /* as most are, and nothing in them can be wrong */
 		const uint16_t *from = t->data;

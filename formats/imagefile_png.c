@@ -1,4 +1,4 @@
-/* PNG in: the header at open, the pixels by a second pass. */
+/* PNG in. An ordinary file is read once, at open (imagefile_png_whole.c); of others the header, and the pixels by a second pass. */
 #include <errno.h>
 #include <png.h>
 #include <stdlib.h>
@@ -6,7 +6,12 @@
 
 #include "formats/imagefile_priv.h"
 
-struct vq_png_file { vq_page page; vq_palette palette; };
+struct vq_png_file {
+	vq_page page;
+	vq_palette palette;
+	uint8_t *packed;     /* of an ordinary file: its compressed pixels */
+	size_t packed_bytes;
+};
 
 /* All that must be let go when libpng jumps. */
 typedef struct {
@@ -102,12 +107,14 @@ static bool guarded(session *s, void (*work)(session *, vq_page *, vq_tensor *),
 	return true;
 }
 
-vq_status vq_png_open(vq_image_file *f)
+vq_status vq_png_open(vq_image_file *f, int fd)
 {
 	session s = {0};
 	if (!(f->png = vq_calloc(1, sizeof *f->png)))
 		return VQ_ENOMEM;
 	f->pages = 1;
+	if ((f->png->packed = vq_png_whole_open(fd, f->length, &f->png->page, &f->png->packed_bytes)))
+		return VQ_OK;
 	vq_status st = begin(&s, f);
 	if (st == VQ_OK && !guarded(&s, headers, &f->png->page, NULL))
 		st = broken(f, &s);
@@ -122,6 +129,7 @@ void vq_png_close(vq_png_file *p)
 	if (!p)
 		return;
 	free(p->palette.rgb);
+	free(p->packed);
 	free(p);
 }
 
@@ -183,8 +191,8 @@ vq_status vq_png_read(vq_image_file *f, vq_tensor *out)
 	session s = {0};
 	*out = (vq_tensor){0};
 	VQ_TRY(check(f, p));
-	VQ_TRY(vq_tensor_make(out, p->dtype, 3, (int64_t[]){ p->height, p->width, p->samples }));
-	if (vq_png_read_whole(f, p, out))
+	VQ_TRY(vq_tensor_room(out, p->dtype, 3, (int64_t[]){ p->height, p->width, p->samples }));
+	if (f->png->packed && vq_png_whole_read(f->png->packed, f->png->packed_bytes, p, out))
 		return VQ_OK;
 	vq_status st = begin(&s, f);
 	if (st == VQ_OK && !(s.rows = vq_malloc((size_t)p->height * sizeof *s.rows)))

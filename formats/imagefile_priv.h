@@ -41,7 +41,8 @@ struct vq_image_file {
 /* Checks decoded bytes against the limit: VQ_ELIMIT. */
 vq_status vq_image_room(const vq_image_file *f, const vq_page *p);
 
-vq_status vq_tiff_open(vq_image_file *f);
+/* f->tiff is set when fd is its own from now on, also on failure. */
+vq_status vq_tiff_open(vq_image_file *f, int fd);
 void vq_tiff_close(vq_tiff_file *t);
 const char *vq_tiff_description(vq_tiff_file *t);
 vq_status vq_tiff_page(vq_image_file *f, int page, vq_page *out);
@@ -56,12 +57,14 @@ vq_status vq_unpack(const uint8_t *from, int bits, vq_sample_kind kind, size_t n
 int64_t vq_tiff_stacked(vq_image_file *f);
 vq_status vq_tiff_read_stacked(vq_image_file *f, int64_t plane, vq_tensor *out);
 
-vq_status vq_png_open(vq_image_file *f);
+vq_status vq_png_open(vq_image_file *f, int fd); /* fd stays the caller's */
 void vq_png_close(vq_png_file *p);
 vq_status vq_png_page(vq_image_file *f, vq_page *out);
 vq_status vq_png_read(vq_image_file *f, vq_tensor *out);
+/* The compressed pixels of an ordinary file of `length` bytes, *n of them, and its page; NULL: not done, and the file is libpng's. */
+uint8_t *vq_png_whole_open(int fd, uint64_t length, vq_page *p, size_t *n);
 /* The pixels of page p into out, which has its shape; false: not done, and the file is libpng's. */
-bool vq_png_read_whole(const vq_image_file *f, const vq_page *p, vq_tensor *out);
+bool vq_png_whole_read(const uint8_t *packed, size_t n, const vq_page *p, vq_tensor *out);
 vq_status vq_png_palette(vq_image_file *f, vq_palette *out);
 
 void vq_image_free_axes(vq_image_file *f);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <tiffio.h>
+#include <unistd.h>
 
 #include "formats/imagefile_priv.h"
 
@@ -62,7 +63,7 @@ static vq_status said(vq_image_file *f, int page, vq_status code, const char *wh
 
 /* --- open --- */
 
-vq_status vq_tiff_open(vq_image_file *f)
+vq_status vq_tiff_open(vq_image_file *f, int fd)
 {
 	vq_tiff_file *t = vq_calloc(1, sizeof *t);
 	TIFFOpenOptions *o = t ? TIFFOpenOptionsAlloc() : NULL;
@@ -74,7 +75,7 @@ vq_status vq_tiff_open(vq_image_file *f)
 	TIFFOpenOptionsSetWarningHandlerExtR(o, vq_tiff_on_warning, &t->log);
 	TIFFOpenOptionsSetMaxSingleMemAlloc(o, (tmsize_t)f->limits.page_bytes);
 	errno = 0;
-	t->tif = TIFFOpenExt(f->path, "rm", o); /* m: no memory map, a file that shrinks must not be a SIGBUS */
+	t->tif = TIFFFdOpenExt(fd, f->path, "rm", o); /* m: no memory map, a file that shrinks must not be a SIGBUS */
 	TIFFOpenOptionsFree(o);
 	if (!t->tif) {
 		vq_status s = vq_fail(VQ_EFORMAT, "%s: broken TIFF: %s", f->path, t->log.error[0] ? t->log.error : "no directory");
@@ -297,7 +298,7 @@ static vq_status read_display(vq_image_file *f, int page, const vq_page *p, vq_t
 	if (!TIFFReadRGBAImageOriented(tif, (uint32_t)p->width, (uint32_t)p->height, raster, ORIENTATION_TOPLEFT, 1) || f->tiff->log.error[0])
 		s = said(f, page, VQ_EFORMAT, "YCbCr");
 	if (s == VQ_OK)
-		s = vq_tensor_make(out, VQ_U8, 3, (int64_t[]){ p->height, p->width, 3 });
+		s = vq_tensor_room(out, VQ_U8, 3, (int64_t[]){ p->height, p->width, 3 });
 	uint8_t *to = out->data;
 	for (size_t i = 0; s == VQ_OK && i < n; i++) {
 		to[3 * i] = TIFFGetR(raster[i]);
@@ -322,12 +323,37 @@ static vq_status place(const vq_page *p, const vq_tensor *out, const uint8_t *fr
 	return VQ_OK;
 }
 
+/* Strips that lie in the file one after another as the tensor has them. False: not so, or they could not be read; libtiff then has its way. */
+static bool read_stored(vq_image_file *f, const vq_page *p, int64_t per, const vq_tensor *out)
+{
+	TIFF *tif = f->tiff->tif;
+	uint16_t order = FILLORDER_MSB2LSB;
+	uint64_t *at, *len;
+	size_t row = (size_t)p->width * (size_t)p->samples * vq_dtype_size(out->dtype), all = row * (size_t)p->height;
+	TIFFGetFieldDefaulted(tif, TIFFTAG_FILLORDER, &order);
+	if (strcmp(p->codec, "NONE") || p->planar || TIFFIsByteSwapped(tif) || order != FILLORDER_MSB2LSB || p->bits == 64 || vq_dtype_size(out->dtype) * 8 != (size_t)p->bits
+	    || TIFFGetField(tif, TIFFTAG_STRIPOFFSETS, &at) != 1 || TIFFGetField(tif, TIFFTAG_STRIPBYTECOUNTS, &len) != 1)
+		return false;
+	int64_t n = (int64_t)TIFFNumberOfStrips(tif);
+	if (n != (p->height + per - 1) / per || at[0] > f->length || f->length - at[0] < all)
+		return false;
+	for (int64_t i = 0; i < n; i++)
+		if (len[i] != row * (size_t)VQ_MIN(per, p->height - i * per) || at[i] != at[0] + (uint64_t)(i * per) * row)
+			return false;
+	size_t have = 0;
+	for (ssize_t got = 1; got > 0 && have < all; have += (size_t)VQ_MAX(got, 0))
+		got = pread(TIFFFileno(tif), (char *)out->data + have, all - have, (off_t)(at[0] + have));
+	return have == all;
+}
+
 static vq_status read_strips(vq_image_file *f, int page, const vq_page *p, vq_tensor *out)
 {
 	TIFF *tif = f->tiff->tif;
 	uint32_t rows = 0;
 	TIFFGetFieldDefaulted(tif, TIFFTAG_ROWSPERSTRIP, &rows);
 	int64_t per = rows < 1 || (int64_t)rows > p->height ? p->height : (int64_t)rows;
+	if (read_stored(f, p, per, out))
+		return VQ_OK;
 	tmsize_t size = TIFFVStripSize(tif, (uint32_t)per), row = TIFFVStripSize(tif, 1);
 	size_t need = ((size_t)p->width * (size_t)(p->planar ? 1 : p->samples) * (size_t)p->bits + 7) / 8;
 	if (size < 1 || row < 1 || (size_t)row < need || (uint64_t)size > f->limits.page_bytes)
@@ -385,7 +411,7 @@ static vq_status read_samples(vq_image_file *f, int page, vq_page *p, bool lumin
 		if (luminance)
 			p->bits = 32, p->kind = VQ_KIND_FLOAT, type = VQ_F32;
 	}
-	VQ_TRY(vq_tensor_make(out, type, 3, (int64_t[]){ p->height, p->width, p->samples }));
+	VQ_TRY(vq_tensor_room(out, type, 3, (int64_t[]){ p->height, p->width, p->samples }));
 	vq_status s = p->tiled ? read_tiles(f, page, p, out) : read_strips(f, page, p, out);
 	if (s == VQ_EUNSUP)
 		s = vq_context(s, "%s: page %d", f->path, page + 1);
@@ -451,7 +477,7 @@ vq_status vq_tiff_read_stacked(vq_image_file *f, int64_t plane, vq_tensor *out)
 	if (s == VQ_OK && TIFFIsByteSwapped(tif) && p.bits == 32)
 		TIFFSwabArrayOfLong((uint32_t *)(void *)buf, (tmsize_t)n);
 	if (s == VQ_OK)
-		s = vq_tensor_make(out, p.dtype, 3, (int64_t[]){ p.height, p.width, p.samples });
+		s = vq_tensor_room(out, p.dtype, 3, (int64_t[]){ p.height, p.width, p.samples });
 	if (s == VQ_OK)
 		s = vq_unpack(buf, p.bits, p.kind, n, p.dtype, out->data, 1);
 	if (file)

@@ -1,6 +1,5 @@
 #include "formats/json.h"
 
-#include <ctype.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -83,7 +82,7 @@ static size_t number(char to[32], double d)
 	return a >= 1e-4 && a < 1e9 ? by_digits(to, d) : by_printf(to, d);
 }
 
-static vq_status print_string(vq_buf *out, const char *s)
+vq_status vq_json_print_string(vq_buf *out, const char *s)
 {
 	size_t n = s ? strlen(s) : 0;
 	VQ_TRY(vq_buf_reserve(out, 6 * n + 2));
@@ -106,10 +105,21 @@ static vq_status print_string(vq_buf *out, const char *s)
 	return VQ_OK;
 }
 
-static vq_status print_number(vq_buf *out, double d)
+vq_status vq_json_print_number(vq_buf *out, double v)
 {
 	char text[32];
-	return vq_buf_add(out, text, number(text, d));
+	return vq_buf_add(out, text, number(text, v));
+}
+
+vq_status vq_json_print_numbers(vq_buf *out, const double *v, int n)
+{
+	VQ_TRY(vq_buf_add(out, "[", 1));
+	for (int i = 0; i < n; i++) {
+		if (i)
+			VQ_TRY(vq_buf_add(out, ",", 1));
+		VQ_TRY(vq_json_print_number(out, v[i]));
+	}
+	return vq_buf_add(out, "]", 1);
 }
 
 static vq_status print_members(vq_buf *out, const cJSON *json)
@@ -120,7 +130,7 @@ static vq_status print_members(vq_buf *out, const cJSON *json)
 		if (item != json->child)
 			VQ_TRY(vq_buf_add(out, ",", 1));
 		if (object) {
-			VQ_TRY(print_string(out, item->string));
+			VQ_TRY(vq_json_print_string(out, item->string));
 			VQ_TRY(vq_buf_add(out, ":", 1));
 		}
 		VQ_TRY(vq_json_print(out, item));
@@ -134,12 +144,14 @@ vq_status vq_json_print(vq_buf *out, const cJSON *json)
 	case cJSON_NULL: return vq_buf_add(out, "null", 4);
 	case cJSON_False: return vq_buf_add(out, "false", 5);
 	case cJSON_True: return vq_buf_add(out, "true", 4);
-	case cJSON_Number: return print_number(out, json->valuedouble);
+	case cJSON_Number: return vq_json_print_number(out, json->valuedouble);
 	case cJSON_Raw: return vq_buf_str(out, json->valuestring);
-	case cJSON_String: return print_string(out, json->valuestring);
+	case cJSON_String: return vq_json_print_string(out, json->valuestring);
 	default: return print_members(out, json);
 	}
 }
+
+enum { KEY_MAX = 64 };
 
 /* --- parsing ------------------------------------------------------------------------------------------------------ */
 
@@ -153,21 +165,27 @@ static const char *space(const char *p)
 /* Each of these goes past what it is named after, or gives NULL. The text ends in a 0, which is part of nothing. */
 static const char *past_string(const char *p)
 {
+	static const bool special[256] = { [0] = true, ['"'] = true, ['\\'] = true };
 	if (*p++ != '"')
 		return NULL;
-	while (*p != '"') {
-		if (!*p || (*p == '\\' && (!*++p || !strchr("\"\\/bfnrt", *p))))
+	for (;;) {
+		while (!special[(unsigned char)*p])
+			p++;
+		if (*p != '\\')
+			return *p ? p + 1 : NULL;
+		if (!*++p || !strchr("\"\\/bfnrt", *p))
 			return NULL;
 		p++;
 	}
-	return p + 1;
 }
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static const char *past_digits(const char *p)
 {
-	if (!isdigit((unsigned char)*p))
+	if (!is_digit(*p))
 		return NULL;
-	while (isdigit((unsigned char)*p))
+	while (is_digit(*p))
 		p++;
 	return p;
 }
@@ -175,7 +193,7 @@ static const char *past_digits(const char *p)
 static const char *past_number(const char *p)
 {
 	p += *p == '-';
-	if (*p == '0' && isdigit((unsigned char)p[1]))
+	if (*p == '0' && is_digit(p[1]))
 		return NULL;
 	p = past_digits(p);
 	if (p && *p == '.')
@@ -226,58 +244,91 @@ static const char *past_value(const char *p, int depth)
 
 static bool listed(const char *keys, const char *key, size_t n)
 {
-	for (const char *p = keys; p; p = strchr(p, '|')) {
-		p += *p == '|';
-		if (!strncmp(p, key, n) && (!p[n] || p[n] == '|'))
+	for (const char *p = keys, *end;; p = end + 1) {
+		for (end = p; *end && *end != '|'; end++)
+			;
+		if ((size_t)(end - p) == n && !memcmp(p, key, n))
 			return true;
+		if (!*end)
+			return false;
 	}
+}
+
+/* Consumes item. */
+static bool put(cJSON *object, const char *key, size_t n, cJSON *item)
+{
+	char name[KEY_MAX];
+	memcpy(name, key, n);
+	name[n] = 0;
+	if (item && cJSON_AddItemToObject(object, name, item))
+		return true;
+	cJSON_Delete(item);
 	return false;
 }
 
-static cJSON *value_of(const char *from, const char *to, bool tree)
+/* Members that nobody will look at and that follow one another as they would be printed are one item: named as the first, its text
+ * their values with the names between. */
+typedef struct { const char *key, *from, *to; size_t n; } run;
+
+static bool end_run(cJSON *object, run *r)
 {
-	if (tree)
-		return cJSON_ParseWithLength(from, (size_t)(to - from));
-	char *text = vq_strndup(from, (size_t)(to - from));
-	cJSON *raw = text ? cJSON_CreateNull() : NULL;
-	if (!raw) {
-		free(text);
-		return NULL;
+	if (!r->from)
+		return true;
+	cJSON *raw = cJSON_CreateNull();
+	char *text = raw ? vq_strndup(r->from, (size_t)(r->to - r->from)) : NULL;
+	if (text) {
+		raw->type = cJSON_Raw;
+		raw->valuestring = text;
+	} else {
+		cJSON_Delete(raw);
+		raw = NULL;
 	}
-	raw->type = cJSON_Raw;
-	raw->valuestring = text;
-	return raw;
+	bool good = put(object, r->key, r->n, raw);
+	*r = (run){0};
+	return good;
 }
 
-/* "key": value at p, into the object; past it. */
-static const char *take_member(cJSON *object, const char *p, const char *keys)
+static bool printed_alike(const char *key, size_t n)
 {
-	char name[64];
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)key[i] < ' ')
+			return false;
+	return true;
+}
+
+/* "key": value at p, into the object or the run; past it. */
+static const char *take_member(cJSON *object, const char *p, const char *keys, run *r)
+{
 	const char *key = p + 1, *end = past_string(p), *from;
-	size_t n = end ? (size_t)(end - 1 - key) : sizeof name;
-	if (n >= sizeof name || memchr(key, '\\', n) || *(from = space(end)) != ':')
+	size_t n = end ? (size_t)(end - 1 - key) : KEY_MAX;
+	if (n >= KEY_MAX || memchr(key, '\\', n) || *(from = space(end)) != ':')
 		return NULL;
-	memcpy(name, key, n);
-	name[n] = 0;
+	bool close = from == end && from + 1 == space(from + 1), tree = listed(keys, key, n);
 	from = space(from + 1);
 	if (!(end = past_value(from, 0)))
 		return NULL;
-	cJSON *item = value_of(from, end, listed(keys, name, n));
-	if (item && cJSON_AddItemToObject(object, name, item))
+	if (r->from && !tree && close && r->to + 1 == p && printed_alike(key, n)) {
+		r->to = end;
 		return space(end);
-	cJSON_Delete(item);
-	return NULL;
+	}
+	if (!end_run(object, r))
+		return NULL;
+	if (tree)
+		return put(object, key, n, cJSON_ParseWithLength(from, (size_t)(end - from))) ? space(end) : NULL;
+	*r = (run){ key, from, end, n };
+	return space(end);
 }
 
 cJSON *vq_json_parse_some(const char *text, size_t n, const char *keys)
 {
 	const char *p = space(text);
 	cJSON *object = *p == '{' ? cJSON_CreateObject() : NULL;
+	run r = {0};
 	if (!object)
 		return NULL;
 	p = space(p + 1);
 	while (p && *p && *p != '}') {
-		p = take_member(object, p, keys);
+		p = take_member(object, p, keys, &r);
 		if (p && *p == ',') {
 			p = space(p + 1);
 			if (*p == '}')
@@ -286,7 +337,7 @@ cJSON *vq_json_parse_some(const char *text, size_t n, const char *keys)
 			p = NULL;
 		}
 	}
-	if (p && *p == '}' && space(p + 1) == text + n)
+	if (p && *p == '}' && space(p + 1) == text + n && end_run(object, &r))
 		return object;
 	cJSON_Delete(object);
 	return NULL;

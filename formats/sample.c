@@ -214,20 +214,29 @@ vq_status vq_norm_get(const cJSON *meta, vq_norm *n)
 	return s < 0 ? vq_context(s, "metadata key normalize") : VQ_OK;
 }
 
+/* A member more of an object that has none of that name; the name, a constant, is not copied. */
+static vq_status add(cJSON *object, const char *key, cJSON *item)
+{
+	if (item && cJSON_AddItemToObjectCS(object, key, item))
+		return VQ_OK;
+	cJSON_Delete(item);
+	return vq_fail(VQ_ENOMEM, "out of memory for the JSON key %s", key);
+}
+
 static vq_status set_norm(cJSON *o, const vq_norm *n)
 {
 	bool z = n->method == VQ_NORM_ZSCORE;
-	VQ_TRY(vq_json_set(o, "method", cJSON_CreateString(vq_norm_name(n->method))));
+	VQ_TRY(add(o, "method", cJSON_CreateString(vq_norm_name(n->method))));
 	if (n->method == VQ_NORM_NONE)
 		return VQ_OK;
-	VQ_TRY(vq_json_set(o, "scope", cJSON_CreateString(*n->scope ? n->scope : "record")));
+	VQ_TRY(add(o, "scope", cJSON_CreateString(*n->scope ? n->scope : "record")));
 	if (n->method == VQ_NORM_ROBUST)
-		VQ_TRY(vq_json_set(o, "percentiles", vq_json_doubles(n->percentiles, 2)));
-	VQ_TRY(vq_json_set(o, "clip", cJSON_CreateBool(n->clip)));
-	VQ_TRY(vq_json_set(o, z ? "mean" : "low", vq_json_doubles(n->a, n->channels)));
-	VQ_TRY(vq_json_set(o, z ? "std" : "high", vq_json_doubles(n->b, n->channels)));
-	VQ_TRY(vq_json_set(o, "clipped", vq_json_doubles(n->clipped, n->channels)));
-	return vq_json_set(o, "constant", json_bools(n->constant, n->channels));
+		VQ_TRY(add(o, "percentiles", vq_json_doubles(n->percentiles, 2)));
+	VQ_TRY(add(o, "clip", cJSON_CreateBool(n->clip)));
+	VQ_TRY(add(o, z ? "mean" : "low", vq_json_doubles(n->a, n->channels)));
+	VQ_TRY(add(o, z ? "std" : "high", vq_json_doubles(n->b, n->channels)));
+	VQ_TRY(add(o, "clipped", vq_json_doubles(n->clipped, n->channels)));
+	return add(o, "constant", json_bools(n->constant, n->channels));
 }
 
 vq_status vq_norm_set(cJSON *meta, const vq_norm *n)

@@ -52,7 +52,7 @@ const char *vqt_name(const vqt_reader *r);     /* the path, or "standard input" 
  * the last good one and the offset. An id that occurs twice is an error. */
 int vqt_next(vqt_reader *r, vqt_record *rec);
 /* The caller will look at these '|'-separated keys of the metadata alone (the string must live as long as the reader): all others may then
- * be raw text (cJSON_IsRaw), which is written again as it came. A filter that passes most of them on is several times as fast so. */
+ * be raw text (cJSON_IsRaw), several in one, which is written again as it came and must not be set. A filter that passes most of them on is several times as fast so. */
 void vqt_look_at(vqt_reader *r, const char *keys);
 uint64_t vqt_count(const vqt_reader *r);       /* records returned so far */
 /* True when every record that has arrived was returned: the last one ended its frame, so the next call may have to wait.
@@ -85,6 +85,8 @@ vq_status vqt_create(vqt_writer **w, const char *path, const cJSON *header, cons
 /* Writes or queues the record; its contents are copied or encoded before the call returns. Small records share a frame of
  * about 64 KiB. An id that was there before is VQ_EINVAL. */
 vq_status vqt_put(vqt_writer *w, const vqt_record *rec);
+/* The same with meta, the text of a JSON object without space around it, as the metadata instead of rec->meta; it is not checked. */
+vq_status vqt_put_text(vqt_writer *w, const vqt_record *rec, const char *meta);
 /* Ends the frame, so that a reader down the pipe sees all records so far. A source calls it before it works or waits long (vq-crop:
  * after each field), always at points that the data alone decides: the bytes of the file depend on them. */
 vq_status vqt_flush(vqt_writer *w);

@@ -170,17 +170,18 @@ static vq_status record_size(const vqt_record *r, size_t text, uint64_t limit, u
 	return VQ_OK;
 }
 
-static vq_status pack_body(vq_buf *out, const vqt_record *r, const char *id, const char *meta)
+static vq_status pack_table(vq_buf *out, const vqt_record *r)
 {
-	size_t start = out->len;
 	for (int i = 0; i < r->n; i++) {
 		unsigned char row[VQT_ROW];
 		pack_row(&r->entry[i], row);
 		VQ_TRY(vq_buf_add(out, row, sizeof row));
 	}
-	VQ_TRY(vq_buf_str(out, id));
-	VQ_TRY(vq_buf_str(out, meta));
-	VQ_TRY(pad(out, start));
+	return VQ_OK;
+}
+
+static vq_status pack_tensors(vq_buf *out, const vqt_record *r, size_t start)
+{
 	for (int i = 0; i < r->n; i++) {
 		size_t bytes;
 		VQ_TRY(vq_tensor_bytes(&r->entry[i].t, &bytes));
@@ -190,59 +191,60 @@ static vq_status pack_body(vq_buf *out, const vqt_record *r, const char *id, con
 	return VQ_OK;
 }
 
-static vq_status pack(vq_buf *out, vqt_head *h, const vqt_record *r, const char *id, const char *meta, uint64_t limit)
+/* The metadata is printed where it stands, so that its length is known only then. */
+static vq_status pack(vq_buf *out, vqt_head *h, const vqt_record *r, const char *id, const cJSON *json, const char *text, uint64_t limit)
 {
-	size_t start = out->len;
+	const size_t start = out->len;
 	h->major = VQT_MAJOR;
 	h->minor = VQT_MINOR;
 	h->id_size = (uint32_t)strlen(id);
-	if (strlen(meta) > VQT_META_MAX)
-		return vq_fail(VQ_ELIMIT, "%zu bytes of metadata (%d are possible)", strlen(meta), VQT_META_MAX);
-	h->meta_size = (uint32_t)strlen(meta);
 	h->tensors = (uint32_t)r->n;
+	VQ_TRY(vq_buf_reserve(out, VQT_BLOCK));
+	out->len += VQT_BLOCK;
+	VQ_TRY(pack_table(out, r));
+	VQ_TRY(vq_buf_str(out, id));
+	const size_t meta = out->len;
+	VQ_TRY(text ? vq_buf_str(out, text) : vq_json_print(out, json));
+	if (out->len - meta > VQT_META_MAX)
+		return vq_fail(VQ_ELIMIT, "%zu bytes of metadata (%d are possible)", out->len - meta, VQT_META_MAX);
+	h->meta_size = (uint32_t)(out->len - meta);
 	VQ_TRY(record_size(r, (size_t)h->id_size + h->meta_size, limit, &h->size));
 	if (h->size > limit)
 		return vq_fail(VQ_ELIMIT, "%llu bytes, more than the limit of %llu for a record",
 			(unsigned long long)h->size, (unsigned long long)limit);
-	VQ_TRY(vq_buf_reserve(out, (size_t)h->size));
-	out->len += VQT_BLOCK;
-	VQ_TRY(pack_body(out, r, id, meta));
+	VQ_TRY(vq_buf_reserve(out, (size_t)h->size - (out->len - start)));
+	VQ_TRY(pad(out, start));
+	VQ_TRY(pack_tensors(out, r, start));
 	h->check = vq_xxh64_of(out->data + start + VQT_BLOCK, (size_t)h->size - VQT_BLOCK, 0);
 	vqt_head_pack(h, (unsigned char *)out->data + start);
 	return VQ_OK;
 }
 
-static vq_status pack_json(vq_buf *out, vqt_head *h, const vqt_record *r, const char *id, const cJSON *json, uint64_t limit)
+static vq_status pack_whole(vq_buf *out, vqt_head *h, const vqt_record *r, const char *id, const cJSON *json, const char *text, uint64_t limit)
 {
-	size_t start = out->len;
-	vq_buf text = {0};
-	vq_status s = vq_buf_reserve(&text, 2048);
-	if (s == VQ_OK)
-		s = vq_json_print(&text, json);
-	if (s == VQ_OK)
-		s = pack(out, h, r, id, text.data, limit);
+	const size_t start = out->len;
+	vq_status s = pack(out, h, r, id, json, text, limit);
 	if (s < 0)
 		out->len = start;
-	vq_buf_free(&text);
 	return s;
 }
 
-vq_status vqt_pack_record(vq_buf *out, const vqt_record *rec, uint64_t at, uint64_t number, uint64_t limit)
+vq_status vqt_pack_record(vq_buf *out, const vqt_record *rec, const char *meta, uint64_t at, uint64_t number, uint64_t limit)
 {
 	vqt_head h = { .kind = 'R', .at = at, .number = number };
 	if (!rec->id)
 		return vq_fail(VQ_EINVAL, "a record without an id");
 	VQ_TRY(vqt_check_id(rec->id, strlen(rec->id)));
-	if (!cJSON_IsObject(rec->meta))
+	if (!meta && !cJSON_IsObject(rec->meta))
 		return vq_fail(VQ_EINVAL, "metadata that is not an object");
-	return pack_json(out, &h, rec, rec->id, rec->meta, limit);
+	return pack_whole(out, &h, rec, rec->id, rec->meta, meta, limit);
 }
 
 vq_status vqt_pack_header(vq_buf *out, const cJSON *header)
 {
 	vqt_head h = { .kind = 'H' };
 	VQ_TRY(vqt_check_header(header));
-	return pack_json(out, &h, &(vqt_record){0}, "", header, VQT_RECORD_BYTES);
+	return pack_whole(out, &h, &(vqt_record){0}, "", header, NULL, VQT_RECORD_BYTES);
 }
 
 void vqt_pack_end(unsigned char out[VQT_BLOCK], uint64_t at, uint64_t number, uint32_t index)

@@ -60,8 +60,9 @@ void vqt_head_pack(const vqt_head *h, unsigned char out[VQT_BLOCK]);
 /* VQ_EUNSUP: a newer major version; VQ_EFORMAT: no head, or a damaged one. Sizes are checked against each other, not against a limit. */
 vq_status vqt_head_parse(vqt_head *h, const unsigned char in[VQT_BLOCK]);
 
-/* Appends the block of a record, or of a header (rec NULL). at and number as in vqt_head; limit on the block's size. */
-vq_status vqt_pack_record(vq_buf *out, const vqt_record *rec, uint64_t at, uint64_t number, uint64_t limit);
+/* Appends the block of a record, or of a header (rec NULL). at and number as in vqt_head; limit on the block's size. meta: NULL, or what
+ * stands for rec->meta. */
+vq_status vqt_pack_record(vq_buf *out, const vqt_record *rec, const char *meta, uint64_t at, uint64_t number, uint64_t limit);
 vq_status vqt_pack_header(vq_buf *out, const cJSON *header);
 void vqt_pack_end(unsigned char out[VQT_BLOCK], uint64_t at, uint64_t number, uint32_t index);
 

@@ -52,11 +52,13 @@ vq_status vqt_flush(vqt_writer *w)
 	return w->group.len ? vqt_frames_add(w->frames, &w->group, w->group_first) : VQ_OK;
 }
 
-vq_status vqt_put(vqt_writer *w, const vqt_record *rec)
+vq_status vqt_put(vqt_writer *w, const vqt_record *rec) { return vqt_put_text(w, rec, NULL); }
+
+vq_status vqt_put_text(vqt_writer *w, const vqt_record *rec, const char *meta)
 {
 	char id[208];
 	size_t before = w->group.len;
-	vq_status s = vqt_pack_record(&w->group, rec, w->at, w->count, w->limit);
+	vq_status s = vqt_pack_record(&w->group, rec, meta, w->at, w->count, w->limit);
 	if (s == VQ_OK) {
 		int fresh = vqt_ids_add(&w->ids, rec->id);
 		s = fresh > 0 ? VQ_OK : fresh < 0 ? fresh : vq_fail(VQ_EINVAL, "the id occurs twice");

@@ -1,6 +1,9 @@
 #define _POSIX_C_SOURCE 200809L
 #include "lib/base.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +54,14 @@ void *vq_aligned(size_t bytes)
 	if (bytes > SIZE_MAX - 64 || posix_memalign(&p, 64, VQ_ALIGN(bytes ? bytes : 1, (size_t)64)))
 		p = NULL;
 	return checked(p, bytes);
+}
+
+void vq_keep_memory(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+#endif
 }
 
 char *vq_strdup(const char *s) { return vq_strndup(s, strlen(s)); }

@@ -41,6 +41,8 @@ char *vq_strndup(const char *s, size_t n);
 char *vq_format(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a fresh string; caller frees */
 /* 64-byte aligned; released with free(). */
 void *vq_aligned(size_t bytes);
+/* What is freed stays with the process, for programs that take large pieces again and again: fresh pages cost more than most use of them. */
+void vq_keep_memory(void);
 
 /* *out = a*b or a+b; VQ_ELIMIT on overflow. */
 vq_status vq_mul(size_t a, size_t b, size_t *out);

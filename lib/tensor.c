@@ -42,7 +42,7 @@ vq_status vq_tensor_bytes(const vq_tensor *t, size_t *bytes)
 	return vq_mul(n, vq_dtype_size(t->dtype), bytes);
 }
 
-vq_status vq_tensor_make(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *shape)
+vq_status vq_tensor_room(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *shape)
 {
 	vq_tensor v = { .dtype = dtype, .ndim = ndim, .owned = true };
 	size_t bytes;
@@ -52,15 +52,23 @@ vq_status vq_tensor_make(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *
 	VQ_TRY(vq_tensor_bytes(&v, &bytes));
 	if (!(v.data = vq_aligned(bytes)))
 		return VQ_ENOMEM;
-	memset(v.data, 0, bytes);
 	*t = v;
+	return VQ_OK;
+}
+
+vq_status vq_tensor_make(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *shape)
+{
+	size_t bytes;
+	VQ_TRY(vq_tensor_room(t, dtype, ndim, shape));
+	VQ_TRY(vq_tensor_bytes(t, &bytes));
+	memset(t->data, 0, bytes);
 	return VQ_OK;
 }
 
 vq_status vq_tensor_copy(vq_tensor *to, const vq_tensor *from)
 {
 	size_t bytes;
-	VQ_TRY(vq_tensor_make(to, from->dtype, from->ndim, from->shape));
+	VQ_TRY(vq_tensor_room(to, from->dtype, from->ndim, from->shape));
 	VQ_TRY(vq_tensor_bytes(from, &bytes));
 	if (bytes)
 		memcpy(to->data, from->data, bytes);
@@ -72,7 +80,7 @@ vq_status vq_tensor_to_f32(vq_tensor *to, const vq_tensor *from)
 	if (from->dtype == VQ_F32)
 		return vq_tensor_copy(to, from);
 	size_t n = 0;
-	VQ_TRY(vq_tensor_make(to, VQ_F32, from->ndim, from->shape));
+	VQ_TRY(vq_tensor_room(to, VQ_F32, from->ndim, from->shape));
 	VQ_TRY(vq_tensor_count(from, &n));
 	float *o = to->data;
 	switch (from->dtype) { /* the types of camera images get a loop the compiler can vectorise */

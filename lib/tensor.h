@@ -27,6 +27,8 @@ vq_status vq_tensor_bytes(const vq_tensor *t, size_t *bytes);
 
 /* A zeroed tensor that owns its data. On failure *t is empty. */
 vq_status vq_tensor_make(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *shape);
+/* The same without the zeros: for who writes every element. */
+vq_status vq_tensor_room(vq_tensor *t, vq_dtype dtype, int ndim, const int64_t *shape);
 vq_status vq_tensor_copy(vq_tensor *to, const vq_tensor *from); /* deep */
 /* A fresh f32 copy of any type (f64 rounds; integers beyond 2^24 round). */
 vq_status vq_tensor_to_f32(vq_tensor *to, const vq_tensor *from);

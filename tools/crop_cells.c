@@ -37,14 +37,14 @@ static vq_status begin_stream(crop_out *out)
 }
 
 /* A stream that cannot be written is the end of the program, not of the field. */
-static void put_cell(crop_out *out, const vq_field *field, const crop_field *data, const crop_shared *shared, const vq_box *box, int32_t label)
+static void put_cell(crop_out *out, const vq_field *field, const crop_field *data, crop_shared *shared, const vq_box *box, int32_t label)
 {
 	vqt_record r;
 	vq_status s = out->writer ? VQ_OK : begin_stream(out);
 	if (s == VQ_OK)
 		s = crop_record_make(&r, field, data, shared, box, label);
 	if (s == VQ_OK) {
-		s = vqt_put(out->writer, &r);
+		s = vqt_put_text(out->writer, &r, shared->meta.data);
 		vqt_record_free(&r);
 	}
 	if (s < 0) {
@@ -55,7 +55,7 @@ static void put_cell(crop_out *out, const vq_field *field, const crop_field *dat
 }
 
 /* The cells of a label image. */
-static vq_status crop_objects(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, const crop_shared *shared)
+static vq_status crop_objects(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, crop_shared *shared)
 {
 	int64_t h = data->image.shape[1], w = data->image.shape[2];
 	vq_object *object;
@@ -85,7 +85,7 @@ static vq_status crop_objects(crop_out *out, const crop_cuts *cuts, const vq_fie
 	return VQ_OK;
 }
 
-static vq_status crop_whole(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, const crop_shared *shared)
+static vq_status crop_whole(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, crop_shared *shared)
 {
 	int64_t h = data->image.shape[1], w = data->image.shape[2];
 	int64_t max = cuts->rule.max_size;
@@ -104,7 +104,7 @@ static vq_status crop_whole(crop_out *out, const crop_cuts *cuts, const vq_field
 	return VQ_OK;
 }
 
-static void crop_places(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, const crop_shared *shared)
+static void crop_places(crop_out *out, const crop_cuts *cuts, const vq_field *field, const crop_field *data, crop_shared *shared)
 {
 	size_t dropped = 0;
 	for (size_t i = 0; i < field->places; i++) {

@@ -171,7 +171,7 @@ static vq_status check_names(loader *l)
 static vq_status mask_from(loader *l, const vq_tensor *t, int plane_at)
 {
 	size_t n = (size_t)(t->shape[1] * t->shape[2]);
-	VQ_TRY(vq_tensor_make(&l->out->labels, VQ_I32, 2, t->shape + 1));
+	VQ_TRY(vq_tensor_room(&l->out->labels, VQ_I32, 2, t->shape + 1));
 	int32_t *to = l->out->labels.data;
 	for (size_t i = 0; i < n; i++)
 		to[i] = vq_tensor_get(t, (size_t)plane_at * n + i) != 0;
@@ -347,7 +347,8 @@ static vq_status make_channel(loader *l, int c)
 	const vq_field_file *file = &l->field->file[p->file];
 	size_t n = pixels(l), bad;
 	void *to = (char *)o->image.data + (size_t)c * n * vq_dtype_size(o->image.dtype);
-	VQ_TRY(vq_plane_convert(to, o->image.dtype, plane_data(l, p), l->image[p->file].planes.dtype, n));
+	if (to != plane_data(l, p))
+		VQ_TRY(vq_plane_convert(to, o->image.dtype, plane_data(l, p), l->image[p->file].planes.dtype, n));
 	o->file[c] = p->file;
 	o->page[c] = p->page;
 	if (file->illum)
@@ -374,8 +375,14 @@ static vq_status make_image(loader *l)
 		else if (t == VQ_U16 && type == VQ_U8)
 			type = VQ_U16;
 	}
-	int64_t shape[3] = { o->channels, l->image[0].planes.shape[1], l->image[0].planes.shape[2] };
-	VQ_TRY(vq_tensor_make(&o->image, type, 3, shape));
+	vq_tensor *only = &l->image[0].planes;
+	int64_t shape[3] = { o->channels, only->shape[1], only->shape[2] };
+	if (l->field->files == 1 && only->shape[0] == 1 && only->dtype == type && o->channels == 1) { /* as it is: the file's copy lends its pixels */
+		o->image = *only;
+		only->owned = false;
+	} else {
+		VQ_TRY(vq_tensor_room(&o->image, type, 3, shape));
+	}
 	for (int c = 0; c < o->channels; c++)
 		VQ_TRY(make_channel(l, c));
 	return VQ_OK;

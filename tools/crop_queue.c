@@ -1,7 +1,11 @@
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tools/crop_load.h"
+
+enum { FETCH_FIELDS = 4, FETCH_BYTES = 16 << 20 };
 
 struct crop_queue {
 	const vq_fields *list;
@@ -16,6 +20,26 @@ struct crop_queue {
 	char *message;
 };
 
+static void fetch_file(const char *path)
+{
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+	if (fd < 0)
+		return;
+	(void)posix_fadvise(fd, 0, FETCH_BYTES, POSIX_FADV_WILLNEED);
+	close(fd);
+}
+
+/* The disk may read the files of field i while others are worked on. */
+static void fetch(const crop_queue *q, size_t i)
+{
+	if (i >= q->list->n)
+		return;
+	const vq_field *f = &q->list->v[i];
+	for (int k = 0; k < f->files; k++)
+		fetch_file(f->file[k].path);
+	fetch_file(f->labels.path);
+}
+
 /* The slot is emptied before the next field is read, so that no third one is ever in memory. */
 static void *read_ahead(void *arg)
 {
@@ -29,6 +53,7 @@ static void *read_ahead(void *arg)
 		pthread_mutex_unlock(&q->lock);
 		if (stop)
 			return NULL;
+		fetch(q, i + FETCH_FIELDS);
 		vq_status s = crop_load(&q->list->v[i], q->rules, &f);
 		char *message = s < 0 ? vq_strdup(vq_message()) : NULL;
 		pthread_mutex_lock(&q->lock);
@@ -50,6 +75,8 @@ vq_status crop_queue_start(crop_queue **out, const vq_fields *list, const crop_r
 		return VQ_ENOMEM;
 	q->list = list;
 	q->rules = rules;
+	for (size_t i = 0; i < FETCH_FIELDS; i++)
+		fetch(q, i);
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->change, NULL);
 	/* Without a thread the fields are read when they are asked for. */
@@ -59,6 +86,8 @@ vq_status crop_queue_start(crop_queue **out, const vq_fields *list, const crop_r
 
 vq_status crop_queue_next(crop_queue *q, crop_field *out)
 {
+	if (!q->ahead)
+		fetch(q, q->next + FETCH_FIELDS);
 	if (!q->ahead)
 		return crop_load(&q->list->v[q->next++], q->rules, out);
 	pthread_mutex_lock(&q->lock);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/json.h"
+
 static vq_status no_memory(void) { return vq_fail(VQ_ENOMEM, "out of memory for a record's metadata"); }
 
 /* Consumes item. */
@@ -28,16 +30,14 @@ cJSON *crop_channels(const crop_field *data)
 }
 
 /* Consumes item. */
-static char *print(cJSON *item, bool good)
+static vq_status print(vq_buf *out, cJSON *item, bool good)
 {
-	char *text = item && good ? cJSON_PrintUnformatted(item) : NULL;
+	vq_status s = item && good ? vq_json_print(out, item) : no_memory();
 	cJSON_Delete(item);
-	if (!text)
-		no_memory();
-	return text;
+	return s;
 }
 
-static char *print_source(const vq_field *field, const crop_field *data)
+static vq_status print_source(vq_buf *out, const vq_field *field, const crop_field *data)
 {
 	cJSON *o = cJSON_CreateObject(), *files = cJSON_AddArrayToObject(o, "files"), *pages = cJSON_AddArrayToObject(o, "pages");
 	bool good = files && pages;
@@ -47,69 +47,83 @@ static char *print_source(const vq_field *field, const crop_field *data)
 		good = good && cJSON_AddStringToObject(o, "labels", field->labels.given);
 	else
 		good = good && cJSON_AddNullToObject(o, "labels");
-	return print(o, good);
+	return print(out, o, good);
 }
 
-static char *print_stats(const crop_field *data)
+static vq_status print_stats(vq_buf *out, const crop_field *data)
 {
 	double mean[VQ_CHANNELS_MAX], std[VQ_CHANNELS_MAX];
 	for (int i = 0; i < data->channels; i++) {
 		mean[i] = data->stats[i].mean;
 		std[i] = data->stats[i].std;
 	}
-	cJSON *o = cJSON_CreateObject();
-	bool good = o && vq_json_set(o, "mean", vq_json_doubles(mean, data->channels)) == VQ_OK && vq_json_set(o, "std", vq_json_doubles(std, data->channels)) == VQ_OK;
-	cJSON *p = good ? cJSON_AddObjectToObject(o, "percentiles") : NULL;
-	good = p && vq_json_set(p, "p", vq_json_doubles(vq_field_percentiles, VQ_FIELD_PERCENTILES)) == VQ_OK;
-	cJSON *values = good ? cJSON_AddArrayToObject(p, "values") : NULL;
-	good = values;
-	for (int i = 0; good && i < data->channels; i++)
-		good = append(values, vq_json_doubles(data->stats[i].p, VQ_FIELD_PERCENTILES));
-	return print(o, good);
+	VQ_TRY(vq_buf_str(out, "{\"mean\":"));
+	VQ_TRY(vq_json_print_numbers(out, mean, data->channels));
+	VQ_TRY(vq_buf_str(out, ",\"std\":"));
+	VQ_TRY(vq_json_print_numbers(out, std, data->channels));
+	VQ_TRY(vq_buf_str(out, ",\"percentiles\":{\"p\":"));
+	VQ_TRY(vq_json_print_numbers(out, vq_field_percentiles, VQ_FIELD_PERCENTILES));
+	VQ_TRY(vq_buf_str(out, ",\"values\":["));
+	for (int i = 0; i < data->channels; i++) {
+		VQ_TRY(vq_buf_str(out, i ? "," : ""));
+		VQ_TRY(vq_json_print_numbers(out, data->stats[i].p, VQ_FIELD_PERCENTILES));
+	}
+	return vq_buf_str(out, "]}}");
 }
 
-static char *print_metadata(const vq_field *field)
+static vq_status print_metadata(vq_buf *out, const vq_field *field)
 {
-	cJSON *o = cJSON_CreateObject();
-	bool good = o;
-	for (int i = 0; good && i < field->pairs; i++)
-		good = cJSON_AddStringToObject(o, field->key[i], field->value[i]);
-	return print(o, good);
+	VQ_TRY(vq_buf_str(out, "{"));
+	for (int i = 0; i < field->pairs; i++) {
+		VQ_TRY(vq_buf_str(out, i ? "," : ""));
+		VQ_TRY(vq_json_print_string(out, field->key[i]));
+		VQ_TRY(vq_buf_str(out, ":"));
+		VQ_TRY(vq_json_print_string(out, field->value[i]));
+	}
+	return vq_buf_str(out, "}");
+}
+
+static vq_status print_sides(vq_buf *out, const int64_t side[2]) { return vq_json_print_numbers(out, (double[]){ (double)side[0], (double)side[1] }, 2); }
+
+static vq_status print_shared(crop_shared *s, const vq_field *field, const crop_field *data)
+{
+	cJSON *channels = crop_channels(data);
+	VQ_TRY(vq_buf_str(&s->middle, ",\"field_size\":"));
+	VQ_TRY(print_sides(&s->middle, data->image.shape + 1));
+	VQ_TRY(vq_buf_str(&s->middle, ",\"channels\":"));
+	VQ_TRY(print(&s->middle, channels, true));
+	VQ_TRY(vq_buf_str(&s->middle, ",\"size\":"));
+	VQ_TRY(vq_buf_str(&s->head, "{\"source\":"));
+	VQ_TRY(print_source(&s->head, field, data));
+	VQ_TRY(vq_buf_str(&s->head, ",\"field\":"));
+	VQ_TRY(vq_json_print_string(&s->head, field->id));
+	VQ_TRY(vq_buf_str(&s->head, ",\"label\":"));
+	VQ_TRY(vq_buf_str(&s->tail, ",\"field_stats\":"));
+	VQ_TRY(print_stats(&s->tail, data));
+	VQ_TRY(vq_buf_str(&s->tail, ",\"metadata\":"));
+	VQ_TRY(print_metadata(&s->tail, field));
+	return vq_buf_str(&s->tail, "}");
 }
 
 vq_status crop_shared_make(crop_shared *s, const vq_field *field, const crop_field *data)
 {
 	*s = (crop_shared){ 0 };
-	cJSON *channels = crop_channels(data);
-	s->source = print_source(field, data);
-	s->channels = print(channels, true);
-	s->stats = print_stats(data);
-	s->metadata = print_metadata(field);
-	if (s->source && s->channels && s->stats && s->metadata)
-		return VQ_OK;
-	crop_shared_free(s);
-	return VQ_ENOMEM;
+	vq_status st = print_shared(s, field, data);
+	if (st < 0)
+		crop_shared_free(s);
+	return st;
 }
 
 void crop_shared_free(crop_shared *s)
 {
-	free(s->source);
-	free(s->channels);
-	free(s->stats);
-	free(s->metadata);
-	*s = (crop_shared){ 0 };
-}
-
-static cJSON *whole_numbers(const int64_t *v, int n)
-{
-	double d[4];
-	for (int i = 0; i < n; i++)
-		d[i] = (double)v[i];
-	return vq_json_doubles(d, n);
+	vq_buf_free(&s->head);
+	vq_buf_free(&s->middle);
+	vq_buf_free(&s->tail);
+	vq_buf_free(&s->meta);
 }
 
 /* Area, and the raw light that normalisation will take away. */
-static vq_status add_light(cJSON *meta, const vq_tensor *image, const vq_tensor *mask)
+static vq_status print_light(vq_buf *out, const vq_tensor *image, const vq_tensor *mask)
 {
 	double mean[VQ_CHANNELS_MAX], integrated[VQ_CHANNELS_MAX], background[VQ_CHANNELS_MAX];
 	int channels = (int)image->shape[0];
@@ -122,43 +136,41 @@ static vq_status add_light(cJSON *meta, const vq_tensor *image, const vq_tensor 
 		integrated[i] = light.integrated;
 		background[i] = light.background;
 	}
-	VQ_TRY(vq_json_set(meta, "area", cJSON_CreateNumber((double)area)));
-	cJSON *raw = cJSON_AddObjectToObject(meta, "raw");
-	if (!raw)
-		return no_memory();
-	VQ_TRY(vq_json_set(raw, "mean", vq_json_doubles(mean, channels)));
-	VQ_TRY(vq_json_set(raw, "integrated", vq_json_doubles(integrated, channels)));
-	return vq_json_set(raw, "background", vq_json_doubles(background, channels));
+	VQ_TRY(vq_json_print_number(out, (double)area));
+	VQ_TRY(vq_buf_str(out, ",\"raw\":{\"mean\":"));
+	VQ_TRY(vq_json_print_numbers(out, mean, channels));
+	VQ_TRY(vq_buf_str(out, ",\"integrated\":"));
+	VQ_TRY(vq_json_print_numbers(out, integrated, channels));
+	VQ_TRY(vq_buf_str(out, ",\"background\":"));
+	VQ_TRY(vq_json_print_numbers(out, background, channels));
+	return vq_buf_str(out, "}");
 }
 
-static vq_status add_meta(cJSON *meta, const vq_field *field, const crop_field *data, const crop_shared *shared, const vq_box *box, int32_t label,
-                          const vq_tensor *image, const vq_tensor *mask)
+static vq_status print_meta(crop_shared *s, const vq_box *box, int32_t label, const vq_tensor *image, const vq_tensor *mask)
 {
-	int64_t corners[4] = { box->y0, box->x0, box->y1, box->x1 };
-	VQ_TRY(vq_json_set(meta, "source", cJSON_CreateRaw(shared->source)));
-	VQ_TRY(vq_json_set(meta, "field", cJSON_CreateString(field->id)));
-	VQ_TRY(vq_json_set(meta, "label", cJSON_CreateNumber(label)));
-	VQ_TRY(vq_json_set(meta, "bbox", whole_numbers(corners, 4)));
-	VQ_TRY(vq_json_set(meta, "field_size", whole_numbers(data->image.shape + 1, 2)));
-	VQ_TRY(vq_json_set(meta, "channels", cJSON_CreateRaw(shared->channels)));
-	VQ_TRY(vq_json_set(meta, "size", whole_numbers(image->shape + 1, 2)));
-	VQ_TRY(vq_json_set(meta, "dtype", cJSON_CreateString(vq_dtype_name(image->dtype))));
-	VQ_TRY(add_light(meta, image, mask));
-	VQ_TRY(vq_json_set(meta, "field_stats", cJSON_CreateRaw(shared->stats)));
-	return vq_json_set(meta, "metadata", cJSON_CreateRaw(shared->metadata));
+	const double corners[4] = { (double)box->y0, (double)box->x0, (double)box->y1, (double)box->x1 };
+	vq_buf *out = &s->meta;
+	out->len = 0;
+	VQ_TRY(vq_buf_add(out, s->head.data, s->head.len));
+	VQ_TRY(vq_json_print_number(out, label));
+	VQ_TRY(vq_buf_str(out, ",\"bbox\":"));
+	VQ_TRY(vq_json_print_numbers(out, corners, 4));
+	VQ_TRY(vq_buf_add(out, s->middle.data, s->middle.len));
+	VQ_TRY(print_sides(out, image->shape + 1));
+	VQ_TRY(vq_buf_str(out, ",\"dtype\":"));
+	VQ_TRY(vq_json_print_string(out, vq_dtype_name(image->dtype)));
+	VQ_TRY(vq_buf_str(out, ",\"area\":"));
+	VQ_TRY(print_light(out, image, mask));
+	return vq_buf_add(out, s->tail.data, s->tail.len);
 }
 
-vq_status crop_record_make(vqt_record *r, const vq_field *field, const crop_field *data, const crop_shared *shared, const vq_box *box, int32_t label)
+vq_status crop_record_make(vqt_record *r, const vq_field *field, const crop_field *data, crop_shared *shared, const vq_box *box, int32_t label)
 {
 	vq_tensor image = { 0 }, mask = { 0 };
-	char *id = vq_format("%s#%d", field->id, label);
-	vq_status s = id ? vqt_record_make(r, id) : VQ_ENOMEM;
-	free(id);
-	if (s < 0)
-		return s;
-	s = vq_crop_cut(&data->image, data->labels.data, box, label, &image, &mask);
+	*r = (vqt_record){ .id = vq_format("%s#%d", field->id, label) };
+	vq_status s = r->id ? vq_crop_cut(&data->image, data->labels.data, box, label, &image, &mask) : VQ_ENOMEM;
 	if (s == VQ_OK)
-		s = add_meta(r->meta, field, data, shared, box, label, &image, &mask);
+		s = print_meta(shared, box, label, &image, &mask);
 	if (s == VQ_OK)
 		s = vqt_set(r, "image", &image);
 	if (s == VQ_OK)

@@ -154,7 +154,7 @@ vq_status vq_denormalize_record(const vqt_record *rec, vq_tensor *grey)
 	if (s == VQ_OK && n.method > VQ_NORM_NONE && n.channels != image->shape[0])
 		s = vq_fail(VQ_EFORMAT, "%lld channels, and the metadata key normalize has %d", (long long)image->shape[0], n.channels);
 	if (s == VQ_OK)
-		s = vq_tensor_make(grey, VQ_F64, 3, image->shape);
+		s = vq_tensor_room(grey, VQ_F64, 3, image->shape);
 	size_t plane = (size_t)(image->shape[1] * image->shape[2]);
 	if (s == VQ_OK && n.method <= VQ_NORM_NONE)
 		for (size_t i = 0; i < plane * (size_t)image->shape[0]; i++)

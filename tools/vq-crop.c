@@ -194,6 +194,7 @@ int main(int argc, char **argv)
 	crop_queue *queue;
 	size_t failed = 0;
 	char *first = NULL;
+	vq_keep_memory();
 	vq_cli_parse(&tool, argc, argv, &operands);
 	check_options(&operands);
 	read_rules(&rules);

@@ -1,5 +1,8 @@
 #include "lib/image/crop.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <math.h>
 #include <string.h>
 
@@ -44,15 +47,45 @@ vq_crop_verdict vq_crop_around(double y, double x, int64_t side, int64_t h, int6
 	return box->y1 > box->y0 && box->x1 > box->x0 ? VQ_CROP_TAKE : VQ_CROP_EDGE;
 }
 
+static inline uint8_t mask_of(int32_t at, int32_t label) { return (uint8_t)(((at != 0) << 1) - (at == label)); }
+
+#ifdef __SSE2__
+/* Sixteen at a time; both tests give -1 where they hold. */
+static inline void mask_of_sixteen(uint8_t *out, const int32_t *at, __m128i label)
+{
+	__m128i v[4], none[4], own[4];
+	for (int k = 0; k < 4; k++) {
+		v[k] = _mm_loadu_si128((const __m128i *)(const void *)(at + 4 * k));
+		none[k] = _mm_cmpeq_epi32(v[k], _mm_setzero_si128());
+		own[k] = _mm_cmpeq_epi32(v[k], label);
+	}
+	__m128i zero = _mm_packs_epi16(_mm_packs_epi32(none[0], none[1]), _mm_packs_epi32(none[2], none[3]));
+	__m128i one = _mm_packs_epi16(_mm_packs_epi32(own[0], own[1]), _mm_packs_epi32(own[2], own[3]));
+	_mm_storeu_si128((__m128i *)(void *)out, _mm_add_epi8(_mm_add_epi8(_mm_set1_epi8(2), one), _mm_add_epi8(zero, zero)));
+}
+
+/* The last sixteen may overlap those before. */
+static void mask_row(uint8_t *out, const int32_t *at, int64_t n, int32_t label)
+{
+	const __m128i own = _mm_set1_epi32(label);
+	for (int64_t x = 0; n >= 16 && x < n; x += 16)
+		mask_of_sixteen(out + VQ_MIN(x, n - 16), at + VQ_MIN(x, n - 16), own);
+	for (int64_t x = 0; n < 16 && x < n; x++)
+		out[x] = mask_of(at[x], label);
+}
+#else
+static void mask_row(uint8_t *out, const int32_t *at, int64_t n, int32_t label)
+{
+	for (int64_t x = 0; x < n; x++)
+		out[x] = mask_of(at[x], label);
+}
+#endif
+
 static void cut_mask(uint8_t *out, const int32_t *labels, int64_t w, const vq_box *b, int32_t label)
 {
 	int64_t cw = b->x1 - b->x0;
-	for (int64_t y = b->y0; y < b->y1; y++) {
-		const int32_t *row = labels + y * w + b->x0;
-		for (int64_t x = 0; x < cw; x++)
-			out[x] = (uint8_t)(((row[x] != 0) << 1) - (row[x] == label));
-		out += cw;
-	}
+	for (int64_t y = b->y0; y < b->y1; y++, out += cw)
+		mask_row(out, labels + y * w + b->x0, cw, label);
 }
 
 vq_status vq_crop_cut(const vq_tensor *field, const int32_t *labels, const vq_box *b, int32_t label, vq_tensor *image, vq_tensor *mask)
@@ -63,8 +96,8 @@ vq_status vq_crop_cut(const vq_tensor *field, const int32_t *labels, const vq_bo
 	*image = *mask = (vq_tensor){ 0 };
 	if (field->ndim != 3 || b->y0 < 0 || b->x0 < 0 || b->y1 > h || b->x1 > w || shape[1] <= 0 || shape[2] <= 0)
 		return vq_fail(VQ_EINVAL, "a crop that is not inside its field");
-	VQ_TRY_GOTO(s, vq_tensor_make(image, field->dtype, 3, shape), fail);
-	VQ_TRY_GOTO(s, vq_tensor_make(mask, VQ_U8, 2, shape + 1), fail);
+	VQ_TRY_GOTO(s, vq_tensor_room(image, field->dtype, 3, shape), fail);
+	VQ_TRY_GOTO(s, vq_tensor_room(mask, VQ_U8, 2, shape + 1), fail);
 	size_t size = vq_dtype_size(field->dtype), line = (size_t)shape[2] * size;
 	char *to = image->data;
 	for (int64_t k = 0; k < c; k++)
@@ -79,72 +112,4 @@ fail:
 	vq_tensor_free(image);
 	vq_tensor_free(mask);
 	return s;
-}
-
-/* Sums over pixels of mask 1 and 0. Blocks short enough for 32-bit sums of 16-bit pixels, which the compiler vectorises. */
-#define SUMS_OF_INTEGERS(name, type) \
-static void name(const type *p, const uint8_t *m, size_t n, double *inside, double *outside) \
-{ \
-	uint64_t in = 0, out = 0; \
-	for (size_t i = 0; i < n; i += 32768) { \
-		uint32_t a = 0, b = 0; \
-		for (size_t j = i, end = VQ_MIN(i + 32768, n); j < end; j++) { \
-			a += m[j] == 1 ? p[j] : 0u; \
-			b += m[j] == 0 ? p[j] : 0u; \
-		} \
-		in += a; \
-		out += b; \
-	} \
-	*inside = (double)in; \
-	*outside = (double)out; \
-}
-SUMS_OF_INTEGERS(sums_u8, uint8_t)
-SUMS_OF_INTEGERS(sums_u16, uint16_t)
-
-static void sums_f32(const float *p, const uint8_t *m, size_t n, double *inside, double *outside)
-{
-	double a = 0, b = 0;
-	for (size_t i = 0; i < n; i++) {
-		a += m[i] == 1 ? (double)p[i] : 0;
-		b += m[i] == 0 ? (double)p[i] : 0;
-	}
-	*inside = a;
-	*outside = b;
-}
-
-/* Blocks short enough for sums in bytes. */
-static void count_mask(const uint8_t *mask, size_t n, size_t *ones, size_t *zeros)
-{
-	enum { LANES = 16, TURNS = 255 };
-	*ones = *zeros = 0;
-	for (size_t i = 0; i < n;) {
-		uint8_t one[LANES] = {0}, zero[LANES] = {0};
-		size_t turns = VQ_MIN((n - i) / LANES, (size_t)TURNS);
-		for (size_t t = 0; t < turns; t++, i += LANES)
-			for (int k = 0; k < LANES; k++) {
-				one[k] = (uint8_t)(one[k] + (mask[i + (size_t)k] == 1));
-				zero[k] = (uint8_t)(zero[k] + (mask[i + (size_t)k] == 0));
-			}
-		for (int k = 0; k < LANES; k++)
-			*ones += one[k], *zeros += zero[k];
-		for (; !turns && i < n; i++)
-			*ones += mask[i] == 1, *zeros += mask[i] == 0;
-	}
-}
-
-int64_t vq_cell_measure(const void *plane, vq_dtype dtype, const uint8_t *mask, size_t n, vq_cell_light *out)
-{
-	size_t ones, zeros;
-	double inside, outside;
-	count_mask(mask, n, &ones, &zeros);
-	if (dtype == VQ_U8)
-		sums_u8(plane, mask, n, &inside, &outside);
-	else if (dtype == VQ_U16)
-		sums_u16(plane, mask, n, &inside, &outside);
-	else
-		sums_f32(plane, mask, n, &inside, &outside);
-	out->integrated = inside;
-	out->mean = ones ? inside / (double)ones : NAN;
-	out->background = zeros ? outside / (double)zeros : NAN;
-	return (int64_t)ones;
 }

@@ -1,5 +1,8 @@
 #include "lib/image/crop.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,17 +58,21 @@ static vq_status add_run(object_table *t, int32_t label, int64_t y, int64_t x0, 
 	return VQ_OK;
 }
 
-/* Where the zeros that begin at x end. */
-static int64_t skip_zeros(const int32_t *row, int64_t x, int64_t w)
+/* The first pixel from x on that is not v; w when there is none. */
+static int64_t past_same(const int32_t *row, int64_t x, int64_t w, int32_t v)
 {
-	for (; x + 8 <= w; x += 8) {
-		int32_t any = 0;
-		for (int i = 0; i < 8; i++)
-			any |= row[x + i];
-		if (any)
-			break;
+#ifdef __SSE2__
+	const __m128i all = _mm_set1_epi32(v);
+	for (; x + 16 <= w; x += 16) {
+		__m128i same[4];
+		for (int k = 0; k < 4; k++)
+			same[k] = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + x + 4 * k)), all);
+		int mask = _mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(same[0], same[1]), _mm_packs_epi32(same[2], same[3])));
+		if (mask != 0xffff)
+			return x + __builtin_ctz(~(unsigned)mask);
 	}
-	while (x < w && !row[x])
+#endif
+	while (x < w && row[x] == v)
 		x++;
 	return x;
 }
@@ -84,14 +91,13 @@ vq_status vq_objects_find(const int32_t *labels, int64_t h, int64_t w, vq_object
 	*n = 0;
 	for (int64_t y = 0; y < h; y++) {
 		const int32_t *row = labels + y * w;
-		for (int64_t x = skip_zeros(row, 0, w), x0; x < w; x = skip_zeros(row, x, w)) {
+		for (int64_t x = past_same(row, 0, w, 0), x0; x < w; x = past_same(row, x, w, 0)) {
 			int32_t label = row[x0 = x];
 			if (label < 0) {
 				s = vq_fail(VQ_EINVAL, "label %d at pixel %lld,%lld is negative", label, (long long)x, (long long)y);
 				goto fail;
 			}
-			while (x < w && row[x] == label)
-				x++;
+			x = past_same(row, x, w, label);
 			VQ_TRY_GOTO(s, add_run(&t, label, y, x0, x), fail);
 		}
 	}
