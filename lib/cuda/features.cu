@@ -71,9 +71,9 @@ __global__ void __launch_bounds__(BLOCK) maxpool(const vq_cuda_step *step, vq_cu
 	if (item >= step->items)
 		return;
 	vq_rect in = gx.places[item].extent, out = gy.places[item].extent;
-	int64_t n = out.h > 0 && out.w > 0 ? (int64_t)out.h * out.w * cols : 0;
-	for (int64_t i = (int64_t)blockIdx.y * BLOCK + threadIdx.x; i < n; i += (int64_t)gridDim.y * BLOCK) {
-		int col = (int)(i % cols), oy = (int)(i / cols / out.w), ox = (int)(i / cols % out.w);
+	unsigned n = out.h > 0 && out.w > 0 ? (unsigned)(out.h * out.w) * (unsigned)cols : 0, width = (unsigned)VQ_MAX(out.w, 1);
+	for (unsigned i = blockIdx.y * BLOCK + threadIdx.x; i < n; i += gridDim.y * BLOCK) {
+		int col = (int)(i % (unsigned)cols), oy = (int)(i / (unsigned)cols / width), ox = (int)(i / (unsigned)cols % width);
 		float top[V];
 		for (int j = 0; j < V; j++)
 			top[j] = -INFINITY;
@@ -101,26 +101,26 @@ __global__ void __launch_bounds__(BLOCK) maxpool_bwd(const vq_cuda_step *step, v
 	if (item >= step->items)
 		return;
 	vq_rect in = gx.places[item].extent, out = gy.places[item].extent;
-	int64_t n = in.h > 0 && in.w > 0 ? (int64_t)in.h * in.w * cols : 0;
-	for (int64_t i = (int64_t)blockIdx.y * BLOCK + threadIdx.x; i < n; i += (int64_t)gridDim.y * BLOCK) {
-		int col = (int)(i % cols), py = (int)(i / cols / in.w), px = (int)(i / cols % in.w);
+	unsigned n = in.h > 0 && in.w > 0 ? (unsigned)(in.h * in.w) * (unsigned)cols : 0, width = (unsigned)VQ_MAX(in.w, 1);
+	for (unsigned i = blockIdx.y * BLOCK + threadIdx.x; i < n; i += gridDim.y * BLOCK) {
+		int col = (int)(i % (unsigned)cols), py = (int)(i / (unsigned)cols / width), px = (int)(i / (unsigned)cols % width);
 		float sum[V] = {};
 		pack<T, V> own = get<T, V>(x + row_at(gx, in, py, px) * (size_t)c + (size_t)col * V), o;
 		for (int oy = py < k ? 0 : (py - k) / s + 1; oy <= VQ_MIN(py / s, out.h - 1); oy++)
 			for (int ox = px < k ? 0 : (px - k) / s + 1; ox <= VQ_MIN(px / s, out.w - 1); ox++) {
 				size_t at = row_at(gy, out, oy, ox) * (size_t)c + (size_t)col * V;
 				pack<T, V> top = get<T, V>(y + at), g = get<T, V>(dy + at);
-				bool mine[V];
+				unsigned mine = 0; /* a bit a channel */
 				for (int j = 0; j < V; j++)
-					mine[j] = to_f32(own.v[j]) == to_f32(top.v[j]);
+					mine |= (unsigned)(to_f32(own.v[j]) == to_f32(top.v[j])) << j;
 				for (int yy = oy * s; yy <= py; yy++)
 					for (int xx = ox * s; xx < (yy < py ? VQ_MIN(ox * s + k, in.w) : px); xx++) {
 						pack<T, V> a = get<T, V>(x + row_at(gx, in, yy, xx) * (size_t)c + (size_t)col * V);
 						for (int j = 0; j < V; j++)
-							mine[j] = mine[j] && to_f32(a.v[j]) != to_f32(top.v[j]);
+							mine &= ~((unsigned)(to_f32(a.v[j]) == to_f32(top.v[j])) << j);
 					}
 				for (int j = 0; j < V; j++)
-					sum[j] += mine[j] ? to_f32(g.v[j]) : 0.f;
+					sum[j] += mine >> j & 1 ? to_f32(g.v[j]) : 0.f;
 			}
 		for (int j = 0; j < V; j++)
 			from_f32(&o.v[j], sum[j]);
@@ -128,10 +128,15 @@ __global__ void __launch_bounds__(BLOCK) maxpool_bwd(const vq_cuda_step *step, v
 	}
 }
 
+/* Elements of one item are counted in 32 bits, with a turn of all threads to spare. */
+static bool countable(vq_cuda_grid g, int c) { return (uint64_t)g.h * (uint64_t)g.w * (uint64_t)c < (uint64_t)1 << 31; }
+
 static dim3 share_grid(vq_cuda_grid g, int cols) { return dim3((unsigned)g.items_max, blocks_for((size_t)g.h * (size_t)g.w * (size_t)cols, BLOCK * 4, 64)); }
 
 int vq_cuda_maxpool(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_cuda_grid gx, vq_cuda_grid gy, int k, int stride, int c, const void *x, void *y)
 {
+	if (!countable(gy, c))
+		return cudaErrorInvalidValue;
 	VQ_DO(zero(s, y, bytes_of(gy, c, t)));
 	BY_TYPE(t, c, return launch(maxpool<T, V>, share_grid(gy, c / V), dim3(BLOCK), s, step, gx, gy, k, stride, c / V, c, (const T *)x, (T *)y));
 }
@@ -139,6 +144,8 @@ int vq_cuda_maxpool(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_c
 int vq_cuda_maxpool_bwd(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_cuda_grid gx, vq_cuda_grid gy, int k, int stride, int c, const void *x, const void *y,
                         const void *dy, void *dx)
 {
+	if (!countable(gx, c))
+		return cudaErrorInvalidValue;
 	VQ_DO(zero(s, dx, bytes_of(gx, c, t)));
 	BY_TYPE(t, c, return launch(maxpool_bwd<T, V>, share_grid(gx, c / V), dim3(BLOCK), s, step, gx, gy, k, stride, c / V, c, (const T *)x, (const T *)y, (const T *)dy,
 		(T *)dx));
@@ -207,7 +214,8 @@ __global__ void __launch_bounds__(BLOCK) distances(const vq_cuda_step *step, vq_
 	if (item < step->items)
 		r = g.places[item].valid;
 	int n = r.h > 0 && r.w > 0 ? r.h * r.w : 0;
-	float scale = n ? (float)((double)scale_of(step, s.scale) * (double)s.a / (double)n) : 0.f;
+	double each = n ? (double)s.a / (double)n : 0.0;
+	float scale = (float)((double)scale_of(step, s.scale) * each);
 	double sum = 0;
 	for (int i = (int)(blockIdx.y * WARPS + threadIdx.x / 32); i < n; i += (int)gridDim.y * WARPS) {
 		size_t at = row_at(g, r, i / r.w, i % r.w) * (size_t)s.c;
@@ -220,7 +228,7 @@ __global__ void __launch_bounds__(BLOCK) distances(const vq_cuda_step *step, vq_
 	}
 	sum = block_sum(sum);
 	if (threadIdx.x == 0)
-		part[(size_t)item * gridDim.y + blockIdx.y] = n ? sum * (double)s.a / (double)n : 0.0;
+		part[(size_t)item * gridDim.y + blockIdx.y] = sum * each;
 }
 
 size_t vq_cuda_features_scratch(vq_cuda_grid g) { return sizeof(double) * SHARES * (size_t)g.items_max; }
