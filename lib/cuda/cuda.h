@@ -22,8 +22,9 @@ typedef struct {
 /* Device memory that plans share and that grows; what was in it is lost then. */
 typedef struct { char *at; size_t bytes; } cuda_area;
 
-/* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update: one for each type in use. */
-typedef struct { int param; vq_cuda_weight w; } cuda_filter;
+/* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update, or, of a frozen network, made
+ * once: one for each type in use. */
+typedef struct { int param; bool frozen; vq_cuda_weight w; } cuda_filter;
 
 enum { CUDA_AHEAD = 1, CUDA_SLOTS = CUDA_AHEAD + 1 };
 
@@ -53,7 +54,10 @@ struct vq_store {
 	uint64_t moved;         /* how often arena or scratch moved: captured graphs hold addresses */
 	cuda_filter *filter;
 	int nf;
-	vq_cuda_weight *table;  /* nf of them on the device */
+	vq_cuda_weight *table;  /* of those that are made again, on the device */
+	int rows;               /* how many these are */
+	const vq_params *frozen; /* the caller's */
+	float *frozen_at;       /* their values, on the device */
 	size_t most;            /* elements of the largest filter */
 };
 
@@ -147,8 +151,8 @@ vq_status cuda_get(void **p, size_t bytes, const char *what);
 vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what);
 
-/* Adds to the store's filters what this parameter needs, or finds it. */
-vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out);
+/* Adds to the store's filters what this weight needs, or finds it. */
+vq_status cuda_filter_of(vq_store *s, const vq_value *weight, vq_dtype t, int *out);
 
 /* transfer.c: host memory and what goes to and fro */
 vq_status cuda_transfer_make(vq_plan *p);

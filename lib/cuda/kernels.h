@@ -167,6 +167,22 @@ size_t vq_cuda_optimize_scratch(size_t n);
 /* mean += (1-decay) (w - mean) */
 int vq_cuda_average(vq_cuda_stream s, float decay, size_t n, const float *w, float *mean);
 
+/* --- frozen networks -------------------------------------------------------------------------------------------------- */
+
+/* COLOURS: y [n,h,w,3], y_i = x_(first + step i) mul_i + add_i within extents, 0 elsewhere. BWD: dx [n,h,w,c] of dy [n,h,w,3], likewise. */
+int vq_cuda_colours(vq_cuda_stream s, vq_cuda_grid g, int c, int first, int step, vq_dtype from, const void *x, const float *mul, const float *add, vq_dtype to, void *y);
+int vq_cuda_colours_bwd(vq_cuda_stream s, vq_cuda_grid g, int c, int first, int step, vq_dtype from, const void *dy, const float *mul, vq_dtype to, void *dx);
+/* MAXPOOL: the greatest of k x k positions at this stride, within each item's extent on gx, cut off at its edge; a NaN is greatest. 0 outside
+ * the extents on gy. BWD: a window's dy to its first position that has y's value; 0 elsewhere on gx. */
+int vq_cuda_maxpool(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_cuda_grid gx, vq_cuda_grid gy, int k, int stride, int c, const void *x, void *y);
+int vq_cuda_maxpool_bwd(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_cuda_grid gx, vq_cuda_grid gy, int k, int stride, int c, const void *x, const void *y,
+                        const void *dy, void *dx);
+/* FEATURES, as vq_op says: *scalar += a times the sum over items of the mean over valid positions; df (NULL: not wanted) = step->scale[scale]
+ * times its gradient, 0 elsewhere. weight [c] or NULL. */
+int vq_cuda_features(vq_cuda_stream s, const vq_cuda_step *step, vq_dtype t, vq_cuda_grid g, int c, bool unit, float a, int scale, const void *f, const void *target,
+                     const float *weight, void *df, double *scalar, void *scratch);
+size_t vq_cuda_features_scratch(vq_cuda_grid g);
+
 /* --- weights in the layouts of the convolution library ---------------------------------------------------------------- */
 
 /* One weight: plain [a][b][k][k] f32 as the flat buffers hold it (a convolution's out, in; a transposed one's in, out), against

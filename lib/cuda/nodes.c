@@ -49,6 +49,7 @@ static size_t scratch_of(const vq_plan *p, const vq_node *n)
 	case VQ_OP_EMA_SUM: return vq_cuda_code_sums_scratch(book_of(p, n, cuda_v(p, n->out[0])->c));
 	case VQ_OP_EMA_UPDATE: return vq_cuda_ema_update_scratch(update_book(p, n));
 	case VQ_OP_LOSS: return vq_cuda_loss_scratch(cuda_grid_of(p, cuda_v(p, n->in[0])), cuda_v(p, n->in[0])->c);
+	case VQ_OP_FEATURES: return vq_cuda_features_scratch(cuda_grid_of(p, cuda_v(p, n->in[0])));
 	case VQ_OP_OPTIMIZE: return vq_cuda_optimize_scratch(p->s->params.sizes[1]);
 	default: return 0;
 	}
@@ -90,7 +91,7 @@ static vq_status prepare_conv(vq_plan *p, const vq_node *n, cuda_node *c)
 	}
 	VQ_TRY(st);
 	c->scratch = c->conv.workspace;
-	return cuda_filter_of(p->s, cuda_v(p, n->in[1])->param, s.t, &c->filter);
+	return cuda_filter_of(p->s, cuda_v(p, n->in[1]), s.t, &c->filter);
 }
 
 static vq_status prepare_linear(vq_plan *p, const vq_node *n, cuda_node *c)
@@ -111,16 +112,12 @@ static vq_status prepare_linear(vq_plan *p, const vq_node *n, cuda_node *c)
 	return VQ_OK;
 }
 
-/* What only fixed networks need. */
-static bool missing(vq_op op)
-{
-	return op == VQ_OP_COLOURS || op == VQ_OP_COLOURS_BWD || op == VQ_OP_MAXPOOL || op == VQ_OP_MAXPOOL_BWD || op == VQ_OP_FEATURES || (unsigned)op >= VQ_OPS;
-}
-
 vq_status cuda_node_prepare(vq_plan *p, const vq_node *n, cuda_node *c)
 {
-	if (missing(n->op))
+	if ((unsigned)n->op >= VQ_OPS)
 		return vq_fail(VQ_EUNSUP, "the CUDA backend has no such operation");
+	if (n->op == VQ_OP_MAXPOOL_BWD && cuda_v(p, n->in[2])->dtype != cuda_v(p, n->in[0])->dtype)
+		return vq_fail(VQ_EUNSUP, "a gradient of another type");
 	c->filter = -1;
 	if (convolves(n->op))
 		VQ_TRY(prepare_conv(p, n, c));
@@ -255,6 +252,25 @@ static int run_book(vq_plan *p, const vq_node *n, cuda_node *c)
 	}
 }
 
+/* What frozen networks need beside convolutions. */
+static int run_frozen(vq_plan *p, const vq_node *n, cuda_node *c)
+{
+	cudaStream_t s = p->b->stream;
+	const vq_value *xv = cuda_v(p, n->in[0]), *yv = n->out[0] < 0 ? NULL : cuda_v(p, n->out[0]);
+	void *in[3], *out = cuda_at(p, n->out[0]);
+	vq_cuda_grid gx = cuda_grid_of(p, xv);
+	for (int i = 0; i < 3; i++)
+		in[i] = cuda_at(p, n->in[i]);
+	switch (n->op) {
+	case VQ_OP_COLOURS: return vq_cuda_colours(s, gx, xv->c, n->k, n->s, xv->dtype, in[0], in[1], in[2], yv->dtype, out);
+	case VQ_OP_COLOURS_BWD: return vq_cuda_colours_bwd(s, gx, yv->c, n->k, n->s, xv->dtype, in[0], in[1], yv->dtype, out);
+	case VQ_OP_MAXPOOL: return vq_cuda_maxpool(s, step_of(p), xv->dtype, gx, cuda_grid_of(p, yv), n->k, n->s, xv->c, in[0], out);
+	case VQ_OP_MAXPOOL_BWD:
+		return vq_cuda_maxpool_bwd(s, step_of(p), xv->dtype, gx, cuda_grid_of(p, cuda_v(p, n->in[1])), n->k, n->s, xv->c, in[0], in[1], in[2], out);
+	default: return vq_cuda_features(s, step_of(p), xv->dtype, gx, xv->c, n->k, n->a, n->scale, in[0], in[1], in[2], out, scalar_of(p, n), scratch(p, c));
+	}
+}
+
 /* Operations that are one launch. */
 static int run_plain(vq_plan *p, const vq_node *n, cuda_node *c)
 {
@@ -312,6 +328,11 @@ vq_status cuda_node_run(vq_plan *p, const vq_node *n, cuda_node *c)
 	case VQ_OP_CODEBOOK_BWD:
 	case VQ_OP_EMA_SUM:
 	case VQ_OP_EMA_UPDATE: return cuda_try(run_book(p, n, c), "launch");
+	case VQ_OP_COLOURS:
+	case VQ_OP_COLOURS_BWD:
+	case VQ_OP_MAXPOOL:
+	case VQ_OP_MAXPOOL_BWD:
+	case VQ_OP_FEATURES: return cuda_try(run_frozen(p, n, c), "launch");
 	case VQ_OP_OPTIMIZE: return cuda_try(run_optimize(p, n, c), "launch");
 	default: return cuda_try(run_plain(p, n, c), "launch");
 	}

@@ -13,6 +13,8 @@ void *cuda_at(const vq_plan *p, int value)
 	if (value < 0)
 		return NULL;
 	const vq_value *v = cuda_v(p, value);
+	if (v->where == VQ_AT_FROZEN)
+		return p->s->frozen_at + p->s->frozen->p[v->param].offset;
 	if (v->where != VQ_AT_PARAM && v->where != VQ_AT_GRAD)
 		return p->s->arena.at + v->offset;
 	const vq_param *q = &p->s->params.p[v->param];
@@ -131,6 +133,10 @@ static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_pla
 		free(p);
 		return st;
 	}
+	if (g->frozen && g->frozen != s->frozen) {
+		st = vq_fail(VQ_EINVAL, "the store has no weights for the frozen network");
+		goto fail;
+	}
 	VQ_TRY_GOTO(st, make_tables(p), fail);
 	for (int i = 0; i < g->nn; i++)
 		if ((st = cuda_node_prepare(p, &p->g.node[i], &p->node[i])) < 0) {
@@ -187,8 +193,8 @@ static vq_status bring(vq_plan *p, unsigned phases, cuda_given least, int *slot)
 	if (phases & VQ_FORWARD)
 		VQ_TRY(find_places(p, *slot));
 	VQ_TRY(cuda_bring(p, *slot, phases, least));
-	if (p->s->packed != p->s->version && p->s->nf) {
-		VQ_TRY(cuda_try(vq_cuda_pack(p->b->stream, p->s->table, p->s->nf, p->s->most), "pack"));
+	if (p->s->packed != p->s->version && p->s->rows) {
+		VQ_TRY(cuda_try(vq_cuda_pack(p->b->stream, p->s->table, p->s->rows, p->s->most), "pack"));
 		p->s->packed = p->s->version;
 	}
 	return VQ_OK;

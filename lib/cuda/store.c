@@ -54,40 +54,62 @@ vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t by
 
 /* --- filters ------------------------------------------------------------------------------------------------------- */
 
+static size_t elements(const vq_cuda_weight *w) { return (size_t)w->a_pad * (size_t)w->k * (size_t)w->k * (size_t)w->b_pad; }
+
+static vq_status on_device(const vq_store *s, const vq_cuda_weight *host, int n, vq_cuda_weight **table)
+{
+	void *p = NULL;
+	vq_status st = cuda_get(&p, sizeof *host * (size_t)n, "the table of filters");
+	if (st == VQ_OK && (st = cuda_copy_now(s, p, host, sizeof *host * (size_t)n, cudaMemcpyHostToDevice)) < 0)
+		cudaFree(p);
+	*table = st < 0 ? NULL : p;
+	return st;
+}
+
 /* The table on the device is made anew: filters are added when plans are made, not while they run. */
 static vq_status filter_table(vq_store *s)
 {
-	vq_cuda_weight *host = vq_malloc(sizeof *host * (size_t)s->nf);
-	void *table = NULL;
+	vq_cuda_weight *host = vq_malloc(sizeof *host * (size_t)s->nf), *table;
+	int rows = 0;
 	if (!host)
 		return VQ_ENOMEM;
-	s->most = 0;
-	for (int i = 0; i < s->nf; i++) {
-		host[i] = s->filter[i].w;
-		s->most = VQ_MAX(s->most, (size_t)host[i].a_pad * (size_t)host[i].k * (size_t)host[i].k * (size_t)host[i].b_pad);
+	for (int i = 0; i < s->nf; i++)
+		if (!s->filter[i].frozen)
+			host[rows++] = s->filter[i].w;
+	vq_status st = on_device(s, host, rows, &table);
+	if (st == VQ_OK) {
+		cudaFree(s->table);
+		s->table = table;
+		s->rows = rows;
+		s->packed = s->most = 0;
+		for (int i = 0; i < rows; i++)
+			s->most = VQ_MAX(s->most, elements(&host[i]));
 	}
-	vq_status st = cuda_get(&table, sizeof *host * (size_t)s->nf, "the table of filters");
-	if (st == VQ_OK)
-		st = cuda_copy_now(s, table, host, sizeof *host * (size_t)s->nf, cudaMemcpyHostToDevice);
 	free(host);
-	if (st < 0) {
-		cudaFree(table);
-		return st;
-	}
-	cudaFree(s->table);
-	s->table = table;
-	s->packed = 0;
-	return VQ_OK;
+	return st;
 }
 
-vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out)
+static vq_status pack_once(const vq_store *s, const vq_cuda_weight *w)
 {
+	vq_cuda_weight *table;
+	VQ_TRY(on_device(s, w, 1, &table));
+	vq_status st = cuda_try(vq_cuda_pack(s->b->stream, table, 1, elements(w)), "pack");
+	if (st == VQ_OK)
+		st = cuda_try(cudaStreamSynchronize(s->b->stream), "packing a frozen weight");
+	cudaFree(table);
+	return st;
+}
+
+vq_status cuda_filter_of(vq_store *s, const vq_value *weight, vq_dtype t, int *out)
+{
+	bool frozen = weight->where == VQ_AT_FROZEN;
 	for (int i = 0; i < s->nf; i++)
-		if (s->filter[i].param == param && s->filter[i].w.t == t) {
+		if (s->filter[i].param == weight->param && s->filter[i].frozen == frozen && s->filter[i].w.t == t) {
 			*out = i;
 			return VQ_OK;
 		}
-	const vq_param *q = &s->params.p[param];
+	const vq_param *q = &(frozen ? s->frozen : &s->params)->p[weight->param];
+	float *plain = (frozen ? s->frozen_at : s->buf[q->trainable ? VQ_BUF_PARAM : VQ_BUF_STATE]) + q->offset;
 	cuda_filter *more = vq_realloc(s->filter, sizeof *more * (size_t)(s->nf + 1));
 	if (!more)
 		return VQ_ENOMEM;
@@ -95,10 +117,9 @@ vq_status cuda_filter_of(vq_store *s, int param, vq_dtype t, int *out)
 	void *packed;
 	VQ_TRY(cuda_get(&packed, q->count * vq_dtype_size(t), "a filter"));
 	int a = (int)q->shape[0], b = (int)q->shape[1];
-	more[s->nf] = (cuda_filter){ param, { .plain = s->buf[q->trainable ? VQ_BUF_PARAM : VQ_BUF_STATE] + q->offset, .packed = packed, .t = t,
-		.a = a, .b = b, .k = (int)q->shape[2], .a_pad = a, .b_pad = b } };
+	more[s->nf] = (cuda_filter){ weight->param, frozen, { .plain = plain, .packed = packed, .t = t, .a = a, .b = b, .k = (int)q->shape[2], .a_pad = a, .b_pad = b } };
 	s->nf++;
-	vq_status st = filter_table(s);
+	vq_status st = frozen ? pack_once(s, &more[s->nf - 1].w) : filter_table(s);
 	if (st < 0) {
 		s->nf--;
 		cudaFree(packed);
@@ -121,6 +142,7 @@ static void store_free(vq_store *s)
 	for (int i = 0; i < s->nf; i++)
 		cudaFree(s->filter[i].w.packed);
 	cudaFree(s->table);
+	cudaFree(s->frozen_at);
 	cudaFree(s->arena.at);
 	cudaFree(s->scratch.at);
 	free(s->filter);
@@ -191,7 +213,15 @@ static vq_status store_average(vq_store *s, float decay)
 
 static vq_status store_frozen(vq_store *s, const vq_params *table, const float *values)
 {
-	return vq_fail(VQ_EUNSUP, "device cuda has no perceptual loss (set use_perceptual_loss=false, or use --device cpu)");
+	void *p;
+	size_t bytes = table->sizes[0] * sizeof *values;
+	if (s->frozen)
+		return vq_fail(VQ_EINVAL, "the store has its frozen weights");
+	VQ_TRY(cuda_get(&p, bytes, "the perceptual network"));
+	s->frozen_at = p;
+	VQ_TRY(cuda_copy_now(s, p, values, bytes, cudaMemcpyHostToDevice));
+	s->frozen = table;
+	return VQ_OK;
 }
 
 /* --- the backend --------------------------------------------------------------------------------------------------- */
