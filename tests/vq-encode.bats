@@ -62,6 +62,27 @@ codes() { local to=$1; shift; vq-encode -m $M "$@" | npz "$to"; }
     vq-encode -m $M --threads 1 -o one.vqt cells.vqt && vq-encode -m $M --threads 2 -o two.vqt cells.vqt && cmp one.vqt two.vqt
 }
 
+# latent FILE.vqt: the features' means, a cell a line
+latent() { vq-export --csv -o - "$1" | awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /LatentMean/) k[++n] = i; next } { for (i = 1; i <= n; i++) printf "%s ", $k[i]; print "" }'; }
+
+@test "in bf16: the cell's alone as well, nearly what f32 gives, and said in the header; refused where it would be emulated" {
+    run_split vq-encode -m $M --precision bf16 --features --threads 1 -o half.vqt cells.vqt
+    if [ "$status" = 0 ]; then
+        ok vq-info --json half.vqt
+        same "$(json .stdout model.dtype)" bf16
+        npz want.npz half.vqt
+        codes a.npz --precision bf16 --features --threads 2 <raw.vqt && cmp a.npz want.npz
+        vq-batch --tolerance 100 --memory 1G cells.vqt | codes a.npz --precision bf16 --features --threads 2 && cmp a.npz want.npz
+        vq-encode -m $M --features -o whole.vqt cells.vqt
+        latent half.vqt >half
+        latent whole.vqt >whole
+        awk '{ for (i = 1; i <= NF; i++) if (NR == FNR) x[FNR, i] = $i; else { d = $i - x[FNR, i]; diff += d * d; all += $i * $i } }
+            END { r = sqrt(diff / all); print "relative difference", r; exit !(NF == 16 && r > 0 && r < 0.02) }' half whole
+    fi
+    ONEDNN_MAX_CPU_ISA=AVX2 fails 1 vq-encode -m $M --precision bf16 cells.vqt
+    [[ $err =~ ^"vq-encode: bf16 needs a device that computes in it, and this one ("[a-z0-9]+") does not"$ ]] || { show; false; }
+}
+
 @test "a stream of one cell" {
     for id in $(sed -n '3s/,.*//p; 50s/,.*//p' run/split.csv); do
         { echo id,split; cut -d , -f 1 run/split.csv | sed '1d; s/$/,train/' | sed "s/^\($id\),train$/\1,val/"; } >s.csv

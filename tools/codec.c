@@ -13,7 +13,7 @@ typedef struct { vq_backend *b; vq_store *s; slot slot[PLANS]; uint64_t clock; }
 
 struct codec {
 	const vq_model *m;
-	bool decode;
+	codec_use use;
 	int n;
 	worker *w;
 };
@@ -43,14 +43,14 @@ void codec_close(codec *c)
 	free(c);
 }
 
-vq_status codec_open(codec **out, const vq_model *m, const char *device, int threads, bool decode)
+vq_status codec_open(codec **out, const vq_model *m, const char *device, int threads, codec_use use)
 {
 	vq_status s = VQ_OK;
 	*out = NULL;
 	codec *c = vq_calloc(1, sizeof *c);
 	if (!c)
 		return VQ_ENOMEM;
-	*c = (codec){ .m = m, .decode = decode, .n = threads, .w = vq_calloc((size_t)threads, sizeof *c->w) };
+	*c = (codec){ .m = m, .use = use, .n = threads, .w = vq_calloc((size_t)threads, sizeof *c->w) };
 	if (!c->w)
 		s = VQ_ENOMEM;
 	for (int i = 0; i < threads && s == VQ_OK; i++) {
@@ -58,6 +58,8 @@ vq_status codec_open(codec **out, const vq_model *m, const char *device, int thr
 		if ((s = vq_backend_open(&w->b, device, 1)) == VQ_OK && (s = w->b->store_make(w->b, &m->params, false, &w->s)) == VQ_OK &&
 		    (s = w->b->store_write(w->s, VQ_BUF_STATE, 0, m->params.sizes[0], m->state)) == VQ_OK)
 			s = w->b->store_write(w->s, VQ_BUF_PARAM, 0, m->params.sizes[1], m->param);
+		if (s == VQ_OK && use == CODEC_ENCODE_BF16 && !w->b->bf16)
+			s = vq_fail(VQ_EUNSUP, "bf16 needs a device that computes in it, and this one (%s) does not", w->b->isa);
 	}
 	if (s < 0) {
 		codec_close(c);
@@ -87,8 +89,8 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 			s = &w->slot[i];
 	}
 	drop(w, s);
-	vq_canvas canvas = { 1, ch, cw, 1, true, VQ_F32 };
-	vq_status st = vq_model_graph(&c->m->config, c->m->channels, &c->m->params, c->decode ? VQ_GRAPH_DECODE : VQ_GRAPH_ENCODE, canvas, &s->g, &s->io);
+	vq_canvas canvas = { 1, ch, cw, 1, true, c->use == CODEC_ENCODE_BF16 ? VQ_BF16 : VQ_F32 };
+	vq_status st = vq_model_graph(&c->m->config, c->m->channels, &c->m->params, c->use == CODEC_DECODE ? VQ_GRAPH_DECODE : VQ_GRAPH_ENCODE, canvas, &s->g, &s->io);
 	if (st == VQ_OK)
 		st = w->b->plan_make(w->b, w->s, &s->g, &s->plan);
 	if (st < 0) {

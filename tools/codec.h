@@ -25,8 +25,9 @@ static inline int codec_positions(int side, int stride) { return stride ? side /
 /* Whether code position (y, x) is one of the cell's own: its block of pixels holds one of mask 1; without a mask, a true pixel. */
 bool codec_own(const vq_cell *cell, int stride, int y, int x); /* stride 0, one code a cell: always */
 
-/* decode: plans for the decoder, else for the encoder. */
-vq_status codec_open(codec **c, const vq_model *m, const char *device, int threads, bool decode);
+typedef enum { CODEC_ENCODE, CODEC_DECODE, CODEC_ENCODE_BF16 } codec_use;
+/* VQ_EUNSUP: bf16, and the device has no such instructions. */
+vq_status codec_open(codec **c, const vq_model *m, const char *device, int threads, codec_use use);
 int codec_threads(const codec *c);
 const char *codec_device(const codec *c); /* "cpu" */
 const char *codec_isa(const codec *c);

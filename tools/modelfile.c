@@ -297,7 +297,7 @@ bool vq_model_codebook(const vq_model *m, int level, char hash[17])
 	return v;
 }
 
-cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
+cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa, const char *dtype)
 {
 	cJSON *o = cJSON_CreateObject(), *levels = cJSON_CreateArray();
 	if (!o || !levels) {
@@ -325,7 +325,7 @@ cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa)
 	cJSON_AddNumberToObject(o, "stride", m->info.stride);
 	cJSON_AddNumberToObject(o, "step", (double)m->step);
 	cJSON_AddStringToObject(o, "device", device);
-	cJSON_AddStringToObject(o, "dtype", "f32");
+	cJSON_AddStringToObject(o, "dtype", dtype);
 	cJSON_AddStringToObject(o, "isa", isa);
 	return o;
 }

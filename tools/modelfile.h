@@ -37,7 +37,7 @@ vq_status vq_model_init_from(vq_model *m, const char *path);
 const float *vq_model_vectors(const vq_model *m, int level);
 /* XXH64 of a level's codebook, as 16 hexadecimal digits: codes mean nothing beside another. False when the model has none. */
 bool vq_model_codebook(const vq_model *m, int level, char hash[17]);
-/* The header's "model" object of a code stream. */
-cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa);
+/* The header's "model" object of a code stream; dtype: what the codes were computed in. */
+cJSON *vq_model_header(const vq_model *m, const char *device, const char *isa, const char *dtype);
 
 #endif

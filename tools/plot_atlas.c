@@ -308,7 +308,7 @@ static vq_status decode_all(atlas *a)
 	vq_status s = VQ_OK;
 	if (!(a->decoded = vq_malloc((size_t)a->rows * n * sizeof *a->decoded)))
 		return VQ_ENOMEM;
-	VQ_TRY(codec_open(&c, &a->model, "cpu", 1, true));
+	VQ_TRY(codec_open(&c, &a->model, "cpu", 1, CODEC_DECODE));
 #pragma omp parallel num_threads(1)
 	for (int i = 0; i < a->rows && s == VQ_OK; i++)
 		s = decode_one(a, c, a->row[i].code, a->decoded + (size_t)i * n);

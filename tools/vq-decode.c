@@ -266,7 +266,7 @@ int main(int argc, char **argv)
 	check_model(&d);
 	open_swap(&d, operands.n ? operands.v[0] : NULL);
 	d.clip = !no_clip && d.model.norm.clip && (d.model.norm.method == VQ_NORM_ROBUST || d.model.norm.method == VQ_NORM_MINMAX);
-	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, true) < 0)
+	if (codec_open(&d.codec, &d.model, device[vq_cli.device], vq_cli.threads, CODEC_DECODE) < 0)
 		vq_die(NULL);
 	if (*codec_instead(d.codec))
 		vq_info("computing on the CPU: %s", codec_instead(d.codec));

@@ -290,8 +290,8 @@ TEST(reconstruct_is_encode_and_decode)
 		w.config.weight_average = average ? .9 : 0;
 		CHECK_OK(world_run(&w, 1));
 		to_model(&w, &m);
-		CHECK_OK(codec_open(&e, &m, engine_device(), 1, false));
-		CHECK_OK(codec_open(&d, &m, engine_device(), 1, true));
+		CHECK_OK(codec_open(&e, &m, engine_device(), 1, CODEC_ENCODE));
+		CHECK_OK(codec_open(&d, &m, engine_device(), 1, CODEC_DECODE));
 		for (uint32_t i = 0; i < CELLS; i += 5)
 			check_reconstruction(&w, e, d, i, 2e-5);
 		codec_close(e);
@@ -448,7 +448,7 @@ TEST(features_over_the_mask)
 	world_open(&w);
 	CHECK_OK(world_run(&w, 1));
 	to_model(&w, &m);
-	CHECK_OK(codec_open(&c, &m, engine_device(), 1, false));
+	CHECK_OK(codec_open(&c, &m, engine_device(), 1, CODEC_ENCODE));
 	check_features(&m, c, &w.cell[0]);
 	vq_cell bare = w.cell[1];
 	bare.mask = NULL;
@@ -580,8 +580,8 @@ TEST(several_codebooks_through_the_codec)
 		w.config.max_steps = 6;
 		CHECK_OK(world_run(&w, 1));
 		to_model(&w, &m);
-		CHECK_OK(codec_open(&e, &m, engine_device(), 2, false));
-		CHECK_OK(codec_open(&d, &m, engine_device(), 1, true));
+		CHECK_OK(codec_open(&e, &m, engine_device(), 2, CODEC_ENCODE));
+		CHECK_OK(codec_open(&d, &m, engine_device(), 1, CODEC_DECODE));
 		for (uint32_t k = 0; k < CELLS; k += 7)
 			check_reconstruction(&w, e, d, k, 2e-5);
 		codec_close(e);
