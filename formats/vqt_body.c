@@ -60,26 +60,34 @@ static vq_status take_tensor(body *b, vq_tensor *t)
 	}
 }
 
-/* n bytes of text, NUL-terminated. */
-static vq_status take_text(body *b, size_t n, char **text)
+static vq_status parse_json(const char *text, size_t n, const char *keys, cJSON **json)
 {
-	if (!(*text = vq_malloc(n + 1)))
-		return VQ_ENOMEM;
-	(*text)[n] = 0;
-	return take(b, *text, n);
+	const char *end = NULL;
+	if (keys && (*json = vq_json_parse_some(text, n, keys)))
+		return VQ_OK;
+	if (memchr(text, 0, n) || !(*json = cJSON_ParseWithLengthOpts(text, n + 1, &end, 1)) || !cJSON_IsObject(*json))
+		return vq_fail(VQ_EFORMAT, "metadata that is not a JSON object");
+	return VQ_OK;
 }
 
-static vq_status take_json(body *b, size_t n, const char *keys, cJSON **json)
+enum { FRONT_KEPT = 1 << 20 };
+
+/* What stands before the tensors, padding included, in the source's own memory: table, id and metadata, with a 0 behind it all. */
+static vq_status take_front(body *b, const vqt_head *h, const char **front)
 {
-	char *text = NULL;
-	const char *end = NULL;
-	vq_status st = take_text(b, n, &text);
-	if (st == VQ_OK && !(keys && (*json = vq_json_parse_some(text, n, keys)))) {
-		if (memchr(text, 0, n) || !(*json = cJSON_ParseWithLengthOpts(text, n + 1, &end, 1)) || !cJSON_IsObject(*json))
-			st = vq_fail(VQ_EFORMAT, "metadata that is not a JSON object");
-	}
-	free(text);
-	return st;
+	uint64_t text = VQT_BLOCK + (uint64_t)h->tensors * VQT_ROW + h->id_size + h->meta_size;
+	size_t n = (size_t)(VQT_ALIGNED(text) - VQT_BLOCK);
+	vq_buf *room = vqt_source_room(b->s);
+	if (room->cap > FRONT_KEPT)
+		vq_buf_free(room);
+	VQ_TRY(vq_buf_reserve(room, n));
+	VQ_TRY(take(b, room->data, n));
+	room->data[n] = 0;
+	for (size_t i = (size_t)(text - VQT_BLOCK); i < n; i++)
+		if (room->data[i])
+			return vq_fail(VQ_EFORMAT, "padding that is not zero");
+	*front = room->data;
+	return VQ_OK;
 }
 
 static vq_status finish(const body *b, const vqt_head *h)
@@ -96,14 +104,12 @@ static body begin(vqt_source *s, const vqt_head *h)
 	return b;
 }
 
-static vq_status take_table(body *b, const vqt_head *h, vqt_record *rec)
+static vq_status parse_table(const char *rows, const vqt_head *h, vqt_record *rec)
 {
-	unsigned char row[VQT_ROW];
 	if (h->tensors && !(rec->entry = vq_calloc(h->tensors, sizeof *rec->entry)))
 		return VQ_ENOMEM;
 	for (uint32_t i = 0; i < h->tensors; i++) {
-		VQ_TRY(take(b, row, sizeof row));
-		VQ_TRY(vqt_row_parse(&rec->entry[i], row));
+		VQ_TRY(vqt_row_parse(&rec->entry[i], (const unsigned char *)rows + (size_t)i * VQT_ROW));
 		rec->n = (int)i + 1;
 		for (uint32_t j = 0; j < i; j++)
 			if (!strcmp(rec->entry[i].name, rec->entry[j].name))
@@ -112,20 +118,25 @@ static vq_status take_table(body *b, const vqt_head *h, vqt_record *rec)
 	return VQ_OK;
 }
 
+static vq_status parse_front(const char *front, const vqt_head *h, const char *keys, vqt_record *rec)
+{
+	const char *id = front + (size_t)h->tensors * VQT_ROW;
+	VQ_TRY(parse_table(front, h, rec));
+	if (vqt_check_id(id, h->id_size) < 0)
+		return vq_fail(VQ_EFORMAT, "an id that cannot be");
+	if (!(rec->id = vq_strndup(id, h->id_size)))
+		return VQ_ENOMEM;
+	return parse_json(id + h->id_size, h->meta_size, keys, &rec->meta);
+}
+
 vq_status vqt_read_body(vqt_source *s, const vqt_head *h, const char *keys, vqt_record *rec)
 {
 	body b = begin(s, h);
-	uint64_t text = VQT_BLOCK + (uint64_t)h->tensors * VQT_ROW + h->id_size + h->meta_size;
+	const char *front;
 	vq_status st;
 	*rec = (vqt_record){0};
-	VQ_TRY_GOTO(st, take_table(&b, h, rec), fail);
-	VQ_TRY_GOTO(st, take_text(&b, h->id_size, &rec->id), fail);
-	if (vqt_check_id(rec->id, h->id_size) < 0) {
-		st = vq_fail(VQ_EFORMAT, "an id that cannot be");
-		goto fail;
-	}
-	VQ_TRY_GOTO(st, take_json(&b, h->meta_size, keys, &rec->meta), fail);
-	VQ_TRY_GOTO(st, take_padding(&b, text), fail);
+	VQ_TRY(take_front(&b, h, &front));
+	VQ_TRY_GOTO(st, parse_front(front, h, keys, rec), fail);
 	for (int i = 0; i < rec->n; i++)
 		VQ_TRY_GOTO(st, take_tensor(&b, &rec->entry[i].t), fail);
 	VQ_TRY_GOTO(st, finish(&b, h), fail);
@@ -138,10 +149,11 @@ fail:
 vq_status vqt_read_header(vqt_source *s, const vqt_head *h, cJSON **json)
 {
 	body b = begin(s, h);
+	const char *front;
 	*json = NULL;
-	vq_status st = take_json(&b, h->meta_size, NULL, json);
+	vq_status st = take_front(&b, h, &front);
 	if (st == VQ_OK)
-		st = take_padding(&b, VQT_BLOCK + (uint64_t)h->meta_size);
+		st = parse_json(front, h->meta_size, NULL, json);
 	if (st == VQ_OK)
 		st = finish(&b, h);
 	if (st == VQ_OK)

@@ -100,6 +100,7 @@ vq_status vqt_source_settle(vqt_source *s, bool *edge);
 uint64_t vqt_source_frame(const vqt_source *s);
 uint64_t vqt_source_offset(const vqt_source *s);
 bool vqt_source_plain(const vqt_source *s);
+vq_buf *vqt_source_room(vqt_source *s); /* for the reader's use; goes with the source */
 /* Waits for a byte or the end of the input. At a frame's edge only. */
 vq_status vqt_source_at_end(vqt_source *s, bool *end);
 /* Reads past the index of the segment that began at segment, of expect bytes. *wrong: NULL, or what is wrong with it. */

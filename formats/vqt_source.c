@@ -25,6 +25,7 @@ struct vqt_source {
 	uint64_t content, made; /* plain bytes of the frame (or unknown), and how many came out */
 	bool stored, last;      /* the frame holds its bytes as they are, as vqt_frames.c makes it; the block at hand is its last */
 	uint32_t block;         /* bytes left of that block */
+	vq_buf room;
 };
 
 static vq_status allocate(vqt_source *s, const char *name)
@@ -133,6 +134,7 @@ void vqt_source_close(vqt_source *s)
 	if (s->owned)
 		close(s->fd);
 	ZSTD_freeDCtx(s->zstd);
+	vq_buf_free(&s->room);
 	free(s->buf);
 	free(s->name);
 	free(s);
@@ -140,6 +142,7 @@ void vqt_source_close(vqt_source *s)
 
 const char *vqt_source_name(const vqt_source *s) { return s->name; }
 bool vqt_source_plain(const vqt_source *s) { return s->plain; }
+vq_buf *vqt_source_room(vqt_source *s) { return &s->room; }
 uint64_t vqt_source_offset(const vqt_source *s) { return s->base + s->pos; }
 uint64_t vqt_source_frame(const vqt_source *s) { return s->frame; }
 

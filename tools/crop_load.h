@@ -33,7 +33,8 @@ typedef struct {
 vq_status crop_load(const vq_field *f, const crop_rules *rules, crop_field *out);
 void crop_field_free(crop_field *f); /* safe on an empty one */
 
-/* Fields of the list in order. With ahead, a thread decodes the next while the caller works on this one: two fields in memory. */
+/* Fields of the list in order; the system is told of the files of the next few, so that its disk need not be waited for. With ahead, a
+ * thread decodes the next field while the caller works on this one: two in memory. */
 typedef struct crop_queue crop_queue;
 vq_status crop_queue_start(crop_queue **q, const vq_fields *list, const crop_rules *rules, bool ahead);
 /* What crop_load gave for the next field, message included; *out is the caller's. Call it once a field. */

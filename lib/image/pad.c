@@ -77,13 +77,13 @@ static void fill_sides(char *row, size_t size, const vq_pad_plan *p, const int64
 #undef FILL
 }
 
-static vq_status make_like(const vq_tensor *image, int64_t h, int64_t w, vq_tensor *out)
+static vq_status make_like(const vq_tensor *image, int64_t h, int64_t w, bool zeros, vq_tensor *out)
 {
 	int64_t shape[VQ_MAX_DIMS];
 	memcpy(shape, image->shape, sizeof shape);
 	shape[image->ndim - 2] = h;
 	shape[image->ndim - 1] = w;
-	return vq_tensor_make(out, image->dtype, image->ndim, shape);
+	return (zeros ? vq_tensor_make : vq_tensor_room)(out, image->dtype, image->ndim, shape);
 }
 
 static int64_t planes(const vq_tensor *image)
@@ -111,7 +111,7 @@ vq_status vq_pad_apply(const vq_tensor *image, vq_window from, const vq_pad_plan
 	int64_t *at = vq_malloc(sizeof *at * (size_t)p->W);
 	if (!at)
 		return VQ_ENOMEM;
-	vq_status s = make_like(image, p->H, p->W, out);
+	vq_status s = make_like(image, p->H, p->W, mode == VQ_PAD_ZERO, out);
 	if (s < 0) {
 		free(at);
 		return s;
@@ -141,7 +141,7 @@ vq_status vq_pad_remove(const vq_tensor *image, vq_window keep, vq_tensor *out)
 {
 	*out = (vq_tensor){0};
 	VQ_TRY(vq_window_check(image, keep));
-	VQ_TRY(make_like(image, keep.h, keep.w, out));
+	VQ_TRY(make_like(image, keep.h, keep.w, false, out));
 	size_t bytes = vq_dtype_size(image->dtype) * (size_t)keep.w;
 	char *to = out->data;
 	for (int64_t c = 0; c < planes(image); c++)

@@ -54,7 +54,7 @@ TEST(objects_against_brute_force)
 	for (int i = 0; i < LABELS; i++)
 		name[i] = (int32_t)(i ? vq_rng_below(&r, 0x7fffffff) + 1 : 0x7fffffff);
 	for (int i = 0; i < H * W; i++)
-		labels[i] = vq_rng_below(&r, 3) ? 0 : name[(i / 9) % 7 ? vq_rng_below(&r, LABELS) : (uint64_t)i / 40 % LABELS];
+		labels[i] = i / W % 5 == 0 ? name[(uint64_t)i / 40 % LABELS] : vq_rng_below(&r, 3) ? 0 : name[(i / 9) % 7 ? vq_rng_below(&r, LABELS) : (uint64_t)i / 40 % LABELS];
 	vq_object *o;
 	size_t n, found = 0;
 	CHECK_OK(vq_objects_find(labels, H, W, &o, &n));
@@ -158,6 +158,30 @@ TEST(cuts)
 	CHECK_FAILS(vq_crop_cut(&field, NULL, &(vq_box){ 0, 0, 7, 8 }, 1, &image, &mask), VQ_EINVAL);
 	CHECK_FAILS(vq_crop_cut(&field, NULL, &(vq_box){ 2, 2, 2, 4 }, 1, &image, &mask), VQ_EINVAL);
 	CHECK(!image.data && !mask.data);
+	vq_tensor_free(&field);
+}
+
+/* Boxes of every width, at every place of a row: the pixels of a mask are made several at a time. */
+TEST(masks)
+{
+	enum { W = 90, H = 2 };
+	int32_t labels[W * H];
+	vq_tensor field, image, mask;
+	vq_rng r = vq_rng_make(8, 1);
+	CHECK_OK(vq_tensor_make(&field, VQ_U8, 3, (int64_t[]){ 1, H, W }));
+	for (int i = 0; i < W * H; i++)
+		labels[i] = (int32_t)(vq_rng_below(&r, 3) * (vq_rng_below(&r, 2) ? 70000 : 1));
+	for (int64_t w = 1; w <= 70; w++) {
+		vq_box b = { 0, w % 17, H, w % 17 + w };
+		CHECK_OK(vq_crop_cut(&field, labels, &b, 70000, &image, &mask));
+		for (int64_t y = 0; y < H; y++)
+			for (int64_t x = 0; x < w; x++) {
+				int32_t at = labels[y * W + b.x0 + x];
+				CHECK(((uint8_t *)mask.data)[y * w + x] == (at == 70000 ? 1 : at ? 2 : 0));
+			}
+		vq_tensor_free(&image);
+		vq_tensor_free(&mask);
+	}
 	vq_tensor_free(&field);
 }
 
@@ -299,4 +323,4 @@ TEST(division_and_maximum)
 }
 
 TEST_MAIN(RUN(objects_of_a_scene) RUN(no_objects_and_negative_labels) RUN(objects_against_brute_force) RUN(plans) RUN(tiles) RUN(boxes_around_points)
-	RUN(cuts) RUN(light) RUN(statistics) RUN(not_finite) RUN(conversion) RUN(division_and_maximum))
+	RUN(cuts) RUN(masks) RUN(light) RUN(statistics) RUN(not_finite) RUN(conversion) RUN(division_and_maximum))

@@ -258,6 +258,33 @@ TEST(odd_samples)
 	CHECK_HAS(vq_message(), "64-bit sample of 9223372036854775809");
 }
 
+/* Rows 0 and 1 of a 3x3 image at first, row 2 at second, with the lengths that the file claims. */
+static bool strips_give(uint32_t first, uint32_t second, uint32_t len, uint32_t last, int order, const char *pixels, size_t n, const char *want)
+{
+	const char *path = temp_path("a.tif");
+	const uint32_t at[2] = { first, second }, bytes[2] = { len, last };
+	const tiff_tag t[] = { { W, 32, 3 }, { H, 32, 3 }, { BITS, 16, 8 }, { CODEC, 16, 1 }, { PHOTO, 16, 1 }, { 266, 16, (uint32_t)order }, { AT, 32, .count = 2, .values = at },
+		{ SPP, 16, 1 }, { ROWS, 32, 2 }, { LEN, 32, .count = 2, .values = bytes } };
+	vq_tensor out = {0};
+	tiff_made(path, false, t, (int)VQ_COUNT(t), pixels, n);
+	vq_image_file *f = opened(path);
+	bool good = f && vq_image_read(f, 0, &out) == VQ_OK && !memcmp(out.data, want, 9);
+	vq_tensor_free(&out);
+	vq_image_close(f);
+	return good;
+}
+
+/* Those that adjoin are read at once, the others by libtiff: one result. */
+TEST(strips)
+{
+	CHECK(strips_give(8, 14, 6, 3, 1, "abcdefghi", 9, "abcdefghi"));
+	CHECK(strips_give(11, 8, 6, 3, 1, "ghiabcdef", 9, "abcdefghi"));
+	CHECK(strips_give(8, 16, 6, 3, 1, "abcdef..ghi", 11, "abcdefghi"));
+	CHECK(strips_give(8, 14, 6, 3, 2, "\x80\x40\x20\x10\x08\x04\x02\x01\x03", 9, "\1\2\4\x08\x10\x20\x40\x80\xc0"));
+	CHECK(!strips_give(8, 100000, 6, 3, 1, "abcdefghi", 9, ""));
+	CHECK(!strips_give(100000, 100006, 6, 3, 1, "abcdefghi", 9, ""));
+}
+
 static void set_map(uint32_t *map, int n, double r, double g, double b)
 {
 	for (int i = 0; i < n; i++) {
@@ -423,5 +450,5 @@ TEST(mangled_files)
 	vq_tensor_free(&t);
 }
 
-TEST_MAIN(RUN(png_round_trip) RUN(png_of_other_makers) RUN(tiff_round_trip) RUN(odd_samples) RUN(palettes) RUN(extra_samples)
+TEST_MAIN(RUN(png_round_trip) RUN(png_of_other_makers) RUN(tiff_round_trip) RUN(odd_samples) RUN(strips) RUN(palettes) RUN(extra_samples)
           RUN(what_is_refused) RUN(mangled_files))

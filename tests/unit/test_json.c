@@ -78,14 +78,28 @@ TEST(some_members)
 	CHECK(cJSON_IsArray(cJSON_GetObjectItem(json, "pad")));
 	CHECK(cJSON_IsRaw(cJSON_GetObjectItem(json, "source")));
 	CHECK(cJSON_IsRaw(cJSON_GetObjectItem(json, "sizes")));
-	CHECK(cJSON_IsRaw(cJSON_GetObjectItem(json, "t")));
+	CHECK(!cJSON_GetObjectItem(json, "t")); /* one item with the one before */
 	cJSON_Delete(json);
 	char *out = through(text, "pad|size");
 	CHECK_STR(out, "{\"size\":[12,3.5],\"source\":{\"files\":[\"a\\\"b}\",\"c\"],\"n\":-0.5e+3},\"pad\":[1,2,3,4],\"sizes\":null,\"t\":true}");
 	free(out);
+	out = through("{\"a\":1,\"b\": 2,\"c\":3,\"d\":4 ,\"e\":5, \"f\":6,\"pad\":[0],\"g\t\":7,\"h\t\":8,\"a\":9}", "size|pad");
+	CHECK_STR(out, "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"pad\":[0],\"g\\t\":7,\"h\\t\":8,\"a\":9}");
+	free(out);
 	out = through("{}", "pad");
 	CHECK_STR(out, "{}");
 	free(out);
+}
+
+TEST(parts)
+{
+	vq_buf b = {0};
+	CHECK_OK(vq_json_print_numbers(&b, (double[]){ 1, -0.5, NAN, 1e300 }, 4));
+	CHECK_OK(vq_json_print_numbers(&b, NULL, 0));
+	CHECK_OK(vq_json_print_number(&b, 12));
+	CHECK_OK(vq_json_print_string(&b, "a\"\n"));
+	CHECK_STR(b.data, "[1,-0.5,null,1e+300][]12\"a\\\"\\n\"");
+	vq_buf_free(&b);
 }
 
 TEST(what_cjson_must_judge)
@@ -103,4 +117,4 @@ TEST(what_cjson_must_judge)
 	CHECK(!vq_json_parse_some("{\"a\":1}\0{", 9, "z"));
 }
 
-TEST_MAIN(RUN(numbers) RUN(texts) RUN(some_members) RUN(what_cjson_must_judge))
+TEST_MAIN(RUN(numbers) RUN(texts) RUN(some_members) RUN(parts) RUN(what_cjson_must_judge))
