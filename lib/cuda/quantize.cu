@@ -57,18 +57,18 @@ __global__ void __launch_bounds__(BLOCK) nearest(vq_cuda_book b, size_t rows, co
 				s[i][j] = k0 + tx + 16 * j < b.k ? norms[k0 + tx + 16 * j] : INFINITY;
 		for (int d0 = 0; d0 < b.d; d0 += DEPTH) {
 			__syncthreads();
-			for (int i = t; i < TILE * DEPTH; i += BLOCK) {
-				int r = i / DEPTH, c = i % DEPTH;
-				bool in = d0 + c < b.d;
-				float m = in ? middle[d0 + c] : 0.f;
+			int c = t % DEPTH;
+			bool in = d0 + c < b.d;
+			float m = in ? middle[d0 + c] : 0.f;
+			for (int r = t / DEPTH; r < TILE; r += BLOCK / DEPTH) {
 				zs[r][c] = in && first + (size_t)r < rows ? z[(first + (size_t)r) * (size_t)b.d + (size_t)(d0 + c)] - m : 0.f;
 				es[r][c] = in && k0 + r < b.k ? book[(size_t)(k0 + r) * (size_t)b.d + (size_t)(d0 + c)] - m : 0.f;
 			}
 			__syncthreads();
-			for (int c = 0; c < DEPTH; c++)
+			for (int k = 0; k < DEPTH; k++)
 				for (int i = 0; i < 4; i++)
 					for (int j = 0; j < 4; j++)
-						s[i][j] = fmaf(-zs[ty + 16 * i][c], es[tx + 16 * j][c], s[i][j]);
+						s[i][j] = fmaf(-zs[ty + 16 * i][k], es[tx + 16 * j][k], s[i][j]);
 		}
 		for (int i = 0; i < 4; i++)
 			for (int j = 0; j < 4; j++)

@@ -230,11 +230,12 @@ static double closing(const vq_trainer *t)
 	return (.5 * t->val_pixels + .1 * trainer_refit_pixels(t)) * (vq_seconds() - t->run_began) / (double)t->pixels;
 }
 
-/* How much of the run is over, by whichever bound is nearest. Time that the last validation and save take is kept back. */
-static double fraction(const vq_trainer *t)
+/* How much of the run is over, by whichever bound is nearest, `ahead` seconds from now. Time that the last validation and save take is
+ * kept back. */
+static double fraction(const vq_trainer *t, double ahead)
 {
 	const vq_config *c = t->c;
-	double f = 0, now = vq_seconds() - t->o.started;
+	double f = 0, now = vq_seconds() - t->o.started + ahead;
 	if (c->max_steps > 0)
 		f = fmax(f, (double)t->step / (double)c->max_steps);
 	if (c->epochs > 0)
@@ -351,9 +352,9 @@ static bool report_step(vq_trainer *t)
 }
 
 /* True when the run is over. */
-static bool over(vq_trainer *t)
+static bool over(vq_trainer *t, double ahead)
 {
-	t->fraction = fraction(t);
+	t->fraction = fraction(t, ahead);
 	return t->stopped || t->halted || t->fraction >= 1;
 }
 
@@ -395,7 +396,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 	if (!t->started_codebook)
 		VQ_TRY(trainer_start_codebook(t));
 	t->run_began = vq_seconds();
-	bool done = over(t);
+	bool done = over(t, 0);
 	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
 		if (!t->inside) {
 			t->now = (epoch_state){ .began = vq_seconds() };
@@ -407,13 +408,13 @@ vq_status vq_trainer_run(vq_trainer *t)
 			t->halted |= report_step(t);
 			if (t->o.calls.save)
 				VQ_TRY(t->o.calls.save(t->o.calls.ctx, t, true));
-			done = over(t);
+			done = over(t, 0);
 		}
 		VQ_TRY(trainer_settle(t, 0));
 		t->inside = false;
 		t->epoch++;
 		t->sampler.at = 0; /* what is behind is counted by the epoch */
-		done = over(t);
+		done = over(t, closing(t)); /* no step after which there would be no time for another end */
 		VQ_TRY(end_epoch(t, done));
 		done |= t->stopped;
 	}

@@ -102,6 +102,19 @@ TEST(bounds_on_the_run)
 	world_close(&w);
 }
 
+/* The second epoch is the last where its end takes the time that is left: no step is made whose own end would not fit. */
+TEST(no_time_for_another_end)
+{
+	world_open(&w);
+	w.config.max_steps = 0;
+	w.config.max_seconds = 3;
+	w.pause = 1.2;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(w.epochs == 2 && w.epoch[1].last && !w.epoch[0].last);
+	CHECK(w.steps == last(&w)->step);
+	world_close(&w);
+}
+
 TEST(early_stopping)
 {
 	world_open(&w);
@@ -869,7 +882,7 @@ TEST(content_weights)
 }
 
 TEST_MAIN(RUN(every_codebook_learns_and_is_counted) RUN(every_codebook_is_revived) RUN(several_codebooks_through_the_codec)
-	RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(early_stopping)
+	RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree) RUN(bounds_on_the_run) RUN(no_time_for_another_end) RUN(early_stopping)
 	RUN(a_collapsed_codebook_is_told_of_once) RUN(usage_by_foreground_alone)
 	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run)
 	RUN(a_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained) RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived)

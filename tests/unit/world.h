@@ -2,6 +2,8 @@
 #ifndef VQ_TEST_WORLD_H
 #define VQ_TEST_WORLD_H
 
+#include <time.h>
+
 #include "lib/train/batch.h"
 #include "tests/unit/engine.h"
 #include "tests/unit/test.h"
@@ -19,6 +21,7 @@ typedef struct {
 	vq_backend *b;
 	vq_trainer *t;
 	double revived;
+	double pause;           /* seconds that an epoch's callback takes */
 	bool keep;              /* what the last epoch's callback read, in `judged`: weights_free it */
 	weights judged;
 } world;
@@ -63,6 +66,8 @@ static inline vq_status at_epoch(void *ctx, vq_trainer *t, const vq_epoch *e)
 		w->epoch[w->epochs] = *e;
 	w->epochs++;
 	w->revived += (double)e->revived;
+	if (w->pause > 0)
+		nanosleep(&(struct timespec){ (time_t)w->pause, (long)(fmod(w->pause, 1) * 1e9) }, NULL);
 	if (w->keep) {
 		weights_free(&w->judged);
 		w->judged = trainer_weights(t);
