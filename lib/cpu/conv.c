@@ -8,7 +8,7 @@
 
 enum { SRC, DST, BIAS, PAD, DW };
 
-void cpu_node_drop(cpu_node *n)
+void cpu_node_drop(vq_store *s, cpu_node *n)
 {
 	if (n->prim)
 		dnnl_primitive_destroy(n->prim);
@@ -23,7 +23,7 @@ void cpu_node_drop(cpu_node *n)
 		dnnl_memory_destroy(n->w.mem);
 	if (n->w.plain)
 		dnnl_memory_destroy(n->w.plain);
-	free(n->w.bytes);
+	cpu_layout_drop(s, n->w.at);
 	free(n->extra);
 	*n = (cpu_node){0};
 }
@@ -123,67 +123,21 @@ done:
 	return st;
 }
 
-void cpu_frozen_drop(vq_store *s)
-{
-	while (s->views) {
-		cpu_frozen *v = s->views;
-		s->views = v->next;
-		free(v->bytes);
-		free(v);
-	}
-}
-
 static vq_status reorder(vq_plan *p, dnnl_primitive_t prim, dnnl_memory_t from, dnnl_memory_t to)
 {
 	dnnl_exec_arg_t args[2] = { { DNNL_ARG_FROM, from }, { DNNL_ARG_TO, to } };
 	return cpu_dnnl(dnnl_primitive_execute(prim, p->b->stream, 2, args), "reorder");
 }
 
-/* Puts a frozen weight into the layout now; c's memories and primitive go with the node, the bytes stay with the store. */
-static vq_status frozen_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *want)
-{
-	int param = cpu_v(p, r->w)->param;
-	for (cpu_frozen *v = p->s->views; v; v = v->next)
-		if (v->param == param && dnnl_memory_desc_equal(&v->layout, want))
-			return memory(p, &c->w.mem, want, v->bytes);
-	cpu_frozen *v = vq_calloc(1, sizeof *v);
-	if (!v || !(v->bytes = vq_aligned(dnnl_memory_desc_get_size(want)))) {
-		free(v);
-		return VQ_ENOMEM;
-	}
-	memset(v->bytes, 0, dnnl_memory_desc_get_size(want));
-	v->param = param;
-	v->layout = *want;
-	v->next = p->s->views;
-	vq_status s = memory(p, &c->w.mem, want, v->bytes);
-	if (s == VQ_OK)
-		s = memory(p, &c->w.plain, plain, cpu_at(p, r->w));
-	if (s == VQ_OK)
-		s = make_reorder(p, &c->w.reorder, plain, want, false);
-	if (s == VQ_OK)
-		s = reorder(p, c->w.reorder, c->w.plain, c->w.mem);
-	if (s == VQ_OK) {
-		p->s->views = v;
-	} else {
-		free(v->bytes);
-		free(v);
-	}
-	return s;
-}
-
 /* A weight (or its gradient) in the primitive's layout, with the way from or to the flat buffer. */
 static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, const dnnl_memory_desc_t *want)
 {
-	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
+	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst), *w = cpu_v(p, r->w);
 	dnnl_memory_desc_t plain;
 	dnnl_dims_t dims = { dst->c, src->c, want->dims[2], want->dims[3] };
 	dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw);
-	if (cpu_v(p, r->w)->where == VQ_AT_FROZEN)
-		return frozen_weight(p, r, c, &plain, want);
-	if (!(c->w.bytes = vq_aligned(dnnl_memory_desc_get_size(want))))
-		return VQ_ENOMEM;
-	memset(c->w.bytes, 0, dnnl_memory_desc_get_size(want));
-	VQ_TRY(memory(p, &c->w.mem, want, c->w.bytes));
+	VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = w->where, .param = w->param, .library = *want }, dnnl_memory_desc_get_size(want), &c->w.at));
+	VQ_TRY(memory(p, &c->w.mem, want, c->w.at->bytes));
 	VQ_TRY(memory(p, &c->w.plain, &plain, cpu_at(p, r->w)));
 	if (r->kind == CPU_BY_WEIGHT)
 		return make_reorder(p, &c->back, want, &plain, true);
@@ -193,7 +147,7 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* those share their layouts between plans */
+	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* the library's layouts alone are made once */
 	if (!frozen && cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
 		return cpu_head_prepare(p, &r, c);
 	if (!frozen && cpu_gather_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r))
@@ -244,9 +198,10 @@ static void bind(vq_plan *p, const cpu_conv *r, cpu_node *c)
 static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	bind(p, r, c);
-	if (cpu_v(p, r->w)->where != VQ_AT_FROZEN && c->w.version != p->s->version) {
+	cpu_layout *l = c->w.at;
+	if (!l->version || (l->version != p->s->version && l->form.where != VQ_AT_FROZEN)) {
 		VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
-		c->w.version = p->s->version;
+		l->version = p->s->version;
 	}
 	bool forward = r->kind == CPU_FORWARD;
 	dnnl_exec_arg_t args[5] = {

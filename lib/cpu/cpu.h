@@ -27,7 +27,9 @@ struct vq_store {
 	uint64_t updates;       /* optimiser steps, for momentum's first; at least 1 once M was given */
 	const vq_params *frozen; /* the caller's */
 	const float *frozen_values;
-	struct cpu_frozen *views; /* of frozen weights, for all plans */
+	struct cpu_layout *layouts; /* in use by the plans */
+	char *scratch;          /* oneDNN's and ours, the largest that any node of the plans asks for */
+	size_t scratch_bytes;
 	char *arena;            /* shared by the plans */
 	size_t arena_bytes;
 };
@@ -47,8 +49,8 @@ struct vq_plan {
 	vq_place *places;       /* [ng][items] of this run */
 	cpu_runs (*runs)[CPU_RUNS]; /* [ng + 1]; the last: one row an item */
 	unsigned char *mark;    /* scratch for the gaps, positions of the largest grid */
-	char *scratch;          /* oneDNN's and ours, the largest any node asks for */
-	size_t scratch_bytes;
+	char *scratch;          /* the store's, while it runs */
+	size_t scratch_bytes;   /* that it needs */
 	double *seconds;
 	vq_step *step;          /* of the run in progress */
 };
@@ -59,22 +61,35 @@ typedef struct {
 	vq_status (*run)(vq_plan *, const vq_node *, cpu_node *);
 } cpu_op;
 
-/* A weight in the layout a primitive wants: refreshed when the store's version moved on. */
+/* What a weight looks like for those who compute with it. */
+typedef struct {
+	vq_where where;         /* a weight's, a frozen one's, or a gradient's */
+	int param;
+	const void *who;        /* whose layout it is; NULL: the library's */
+	bool turned;            /* for the gradient by data */
+	dnnl_memory_desc_t library;
+} cpu_form;
+
+/* A weight in such a form, or room for its gradient: one for all nodes and plans of a store that want the same. Stale when its version is
+ * not the store's. */
+typedef struct cpu_layout {
+	struct cpu_layout *next;
+	cpu_form form;
+	int users;
+	uint64_t version;       /* 0: nothing is in it yet */
+	void *bytes;
+} cpu_layout;
+
+/* layout.c: the store's, cleared when it is new; VQ_ENOMEM. dropped by each who got it, before the store is freed. */
+vq_status cpu_layout_get(vq_store *s, const cpu_form *f, size_t bytes, cpu_layout **out);
+void cpu_layout_drop(vq_store *s, cpu_layout *l);
+
+/* A node's way to a weight's layout. */
 typedef struct {
 	dnnl_memory_t mem, plain;
-	dnnl_primitive_t reorder; /* NULL when the layouts agree */
-	void *bytes;
-	uint64_t version;
-	bool direct;            /* the primitive reads the flat buffer itself */
+	dnnl_primitive_t reorder;
+	cpu_layout *at;
 } cpu_view;
-
-/* A frozen weight in a layout that a primitive wants: made once, whatever the number of plans. */
-typedef struct cpu_frozen {
-	struct cpu_frozen *next;
-	int param;
-	dnnl_memory_desc_t layout;
-	void *bytes;
-} cpu_frozen;
 
 /* The roles of a node's values in a convolution. */
 typedef struct {
@@ -87,13 +102,14 @@ typedef struct {
 } cpu_conv;
 
 struct cpu_node {
-	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.bytes has its filters, extra zeros */
+	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.at has its filters, extra zeros */
 	bool head;              /* lib/cpu/head.c does it */
-	struct cpu_gather *gather; /* lib/cpu/gather.c does it: w.bytes has its weights; in extra */
+	struct cpu_gather *gather; /* lib/cpu/gather.c does it: w.at has its weights; in extra */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
 	cpu_view w;
 	void *extra;            /* freed with free() */
+	uint64_t version;       /* of what is there of a codebook */
 	dnnl_primitive_t back;  /* weight gradients: reorder into the flat buffer */
 	size_t bytes;           /* scratch */
 	char impl[48];          /* the library's name for what it chose */
@@ -129,8 +145,7 @@ extern const cpu_op cpu_ops[VQ_OPS];
 vq_status cpu_conv_prepare(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_run(vq_plan *, const vq_node *, cpu_node *);
 vq_status cpu_conv_weight_run(vq_plan *, const vq_node *, cpu_node *);
-void cpu_node_drop(cpu_node *);
-void cpu_frozen_drop(vq_store *);
+void cpu_node_drop(vq_store *, cpu_node *);
 /* head.c */
 bool cpu_head_takes(const cpu_backend *b, const vq_value *src, const vq_value *dst, const cpu_conv *r);
 vq_status cpu_head_prepare(vq_plan *, const cpu_conv *, cpu_node *);

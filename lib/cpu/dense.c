@@ -11,7 +11,9 @@ vq_status cpu_linear_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 	for (int i = 0; i < 2; i++)
 		if (n->in[i] >= 0 && cpu_v(p, n->in[i])->dtype != VQ_F32)
 			return vq_fail(VQ_EUNSUP, "linear layers take f32");
-	return cpu_scratch(p, VQ_MAX(cpu_sums_bytes((size_t)cpu_v(p, n->in[1])->c), sizeof(float) * KERNEL_ROWS * (size_t)cpu_v(p, n->in[0])->c));
+	if (n->op == VQ_OP_LINEAR_WEIGHT)
+		return cpu_scratch(p, cpu_sums_bytes((size_t)cpu_v(p, n->in[1])->c));
+	return n->op == VQ_OP_LINEAR ? cpu_scratch(p, sizeof(float) * KERNEL_ROWS * (size_t)cpu_v(p, n->in[0])->c) : VQ_OK;
 }
 
 /* Two blocks of rows read w twice; BLAS packs it. */

@@ -118,9 +118,9 @@ vq_status cpu_gather_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	strcpy(c->impl, "gather:avx512_bf16");
 	if (r->kind == CPU_BY_WEIGHT)
 		return cpu_scratch(p, VQ_MAX(cpu_sums_bytes((size_t)VQ_MAX(k, n)), (size_t)p->b->b.threads * VQ_ALIGN(gather_grad_scratch(k, n, taps), (size_t)64)));
-	if (!(c->w.bytes = vq_aligned(gather_bytes(k, n, taps))))
-		return VQ_ENOMEM;
-	return VQ_OK;
+	static const char who[] = "gather";
+	const vq_value *w = cpu_v(p, r->w);
+	return cpu_layout_get(p->s, &(cpu_form){ .where = w->where, .param = w->param, .who = who, .turned = turned }, gather_bytes(k, n, taps), &c->w.at);
 }
 
 /* Blocks [from, to) of all panels and classes. */
@@ -136,9 +136,9 @@ static void run_blocks(const gather_conv *a, const struct cpu_gather *g, size_t 
 
 void cpu_gather_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
-	bool turned = r->kind == CPU_BY_DATA, stale = c->w.version != p->s->version;
+	bool turned = r->kind == CPU_BY_DATA, stale = c->w.at->version != p->s->version;
 	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
-	gather_conv a = { .k = x->c, .n = y->c, .taps = r->k * r->k, .x = cpu_at(p, turned ? r->dst : r->src), .u = c->w.bytes, .zeros = c->gather->zeros,
+	gather_conv a = { .k = x->c, .n = y->c, .taps = r->k * r->k, .x = cpu_at(p, turned ? r->dst : r->src), .u = c->w.at->bytes, .zeros = c->gather->zeros,
 		.y = cpu_at(p, turned ? r->src : r->dst), .to = y->dtype, .bias = cpu_at(p, r->bias), .sum = r->sum, .relu = r->relu };
 	const float *w = cpu_at(p, r->w);
 	size_t steps = gather_pack_steps(a.k, a.n), blocks = 0, each = (size_t)gather_block(a.n), panels = (size_t)(a.n / gather_width(a.n));
@@ -151,7 +151,7 @@ void cpu_gather_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 		if (stale && !own) {
 #pragma omp for schedule(static, 1)
 			for (int i = 0; i < threads; i++)
-				gather_pack(w, a.k, a.n, a.taps, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.bytes);
+				gather_pack(w, a.k, a.n, a.taps, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.at->bytes);
 		}
 #pragma omp for schedule(static, 1)
 		for (int i = 0; i < threads; i++) {
@@ -159,12 +159,12 @@ void cpu_gather_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 			for (size_t at = from, n; at < to; at += n) {
 				n = own ? blocks : to - from;
 				if (stale && own)
-					gather_pack(w, a.k, a.n, a.taps, turned, steps / panels * (at / blocks), steps / panels * (at / blocks + 1), c->w.bytes);
+					gather_pack(w, a.k, a.n, a.taps, turned, steps / panels * (at / blocks), steps / panels * (at / blocks + 1), c->w.at->bytes);
 				run_blocks(&a, c->gather, blocks, at, at + n);
 			}
 		}
 	}
-	c->w.version = p->s->version;
+	c->w.at->version = p->s->version;
 }
 
 void cpu_gather_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c)

@@ -44,8 +44,10 @@ vq_status cpu_head_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	c->head = true;
 	strcpy(c->impl, "head:avx512_bf16");
-	if (r->kind == CPU_FORWARD && !(c->w.bytes = vq_aligned(sizeof(uint16_t) * 32 * TAPS * OUTS)))
-		return VQ_ENOMEM;
+	static const char who[] = "head";
+	const vq_value *w = cpu_v(p, r->w);
+	if (r->kind == CPU_FORWARD)
+		VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = w->where, .param = w->param, .who = who }, sizeof(uint16_t) * 32 * TAPS * OUTS, &c->w.at));
 	return cpu_scratch(p, (size_t)p->b->b.threads * buffers_bytes(cpu_v(p, r->src)->w));
 }
 
@@ -199,13 +201,13 @@ void cpu_head_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
 	size_t rows = (size_t)src->n * (size_t)src->h, apart = buffers_bytes(src->w);
 	int threads = p->b->b.threads;
-	if (c->w.version != p->s->version)
-		pack_weights(cpu_at(p, r->w), dst->c, c->w.bytes);
-	c->w.version = p->s->version;
+	if (c->w.at->version != p->s->version)
+		pack_weights(cpu_at(p, r->w), dst->c, c->w.at->bytes);
+	c->w.at->version = p->s->version;
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
 	for (int i = 0; i < threads; i++) {
 		buffers b = buffers_at(p->scratch + apart * (size_t)i, src->w);
-		forward_rows(src, cpu_at(p, r->src), c->w.bytes, cpu_at(p, r->bias), dst->c, rows * (size_t)i / (size_t)threads, rows * (size_t)(i + 1) / (size_t)threads, &b,
+		forward_rows(src, cpu_at(p, r->src), c->w.at->bytes, cpu_at(p, r->bias), dst->c, rows * (size_t)i / (size_t)threads, rows * (size_t)(i + 1) / (size_t)threads, &b,
 			cpu_at(p, r->dst));
 	}
 }

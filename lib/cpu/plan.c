@@ -22,7 +22,7 @@ static void store_free(vq_store *s)
 		return;
 	for (int i = 0; i < VQ_BUFS; i++)
 		free(s->buf[i]);
-	cpu_frozen_drop(s);
+	free(s->scratch);
 	free(s->arena);
 	vq_params_free(&s->params);
 	free(s);
@@ -87,7 +87,9 @@ static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t c
 
 static vq_status store_frozen(vq_store *s, const vq_params *table, const float *values)
 {
-	cpu_frozen_drop(s);
+	for (cpu_layout *l = s->layouts; l; l = l->next)
+		if (l->form.where == VQ_AT_FROZEN)
+			l->version = 0;
 	s->frozen = table;
 	s->frozen_values = values;
 	return VQ_OK;
@@ -130,7 +132,7 @@ static void plan_free(vq_plan *p)
 	if (!p)
 		return;
 	for (int i = 0; p->node && i < p->g.nn; i++)
-		cpu_node_drop(&p->node[i]);
+		cpu_node_drop(p->s, &p->node[i]);
 	for (int i = 0; p->runs && i <= p->g.ng; i++)
 		for (int k = 0; k < CPU_RUNS; k++)
 			free(p->runs[i][k].r);
@@ -138,7 +140,6 @@ static void plan_free(vq_plan *p)
 	free(p->places);
 	free(p->runs);
 	free(p->mark);
-	free(p->scratch);
 	free(p->seconds);
 	vq_graph_free(&p->g);
 	free(p);
@@ -156,6 +157,21 @@ static vq_status plan_tables(vq_plan *p)
 	p->seconds = vq_calloc((size_t)p->g.nn, sizeof *p->seconds);
 	p->mark = vq_malloc(most);
 	return p->node && p->places && p->runs && p->seconds && p->mark ? VQ_OK : VQ_ENOMEM;
+}
+
+/* What the plans of a store share is as large as the largest of them wants. */
+static vq_status grow(char **at, size_t *bytes, size_t want)
+{
+	if (*at && *bytes >= want)
+		return VQ_OK;
+	char *more = vq_aligned(want);
+	if (!more)
+		return VQ_ENOMEM;
+	memset(more, 0, want);
+	free(*at);
+	*at = more;
+	*bytes = want;
+	return VQ_OK;
 }
 
 static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_plan **out)
@@ -185,21 +201,8 @@ static vq_status plan_make(vq_backend *b, vq_store *s, const vq_graph *g, vq_pla
 			goto fail;
 		}
 	}
-	if (!(p->scratch = vq_aligned(p->scratch_bytes))) {
-		st = VQ_ENOMEM;
-		goto fail;
-	}
-	if (s->arena_bytes < g->arena_bytes) {
-		char *arena = vq_aligned(g->arena_bytes);
-		if (!arena) {
-			st = VQ_ENOMEM;
-			goto fail;
-		}
-		memset(arena, 0, g->arena_bytes);
-		free(s->arena);
-		s->arena = arena;
-		s->arena_bytes = g->arena_bytes;
-	}
+	VQ_TRY_GOTO(st, grow(&s->scratch, &s->scratch_bytes, p->scratch_bytes), fail);
+	VQ_TRY_GOTO(st, grow(&s->arena, &s->arena_bytes, g->arena_bytes), fail);
 	*out = p;
 	return VQ_OK;
 fail:
@@ -375,6 +378,7 @@ static vq_status run_nodes(vq_plan *p, vq_step *step, unsigned phases, int *bad)
 	if (step->items < 0 || step->items > p->g.items_max)
 		return vq_fail(VQ_EINVAL, "%d items in a plan for at most %d", step->items, p->g.items_max);
 	p->step = step;
+	p->scratch = p->s->scratch;
 	omp_set_num_threads(p->b->b.threads);
 	if (phases & VQ_FORWARD) {
 		memset(step->scalar, 0, sizeof step->scalar);

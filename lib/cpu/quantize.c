@@ -104,10 +104,10 @@ vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	float *book_t = c->extra, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
 	a.middle = middle;
 	a.apart = middle + a.d;
-	if (c->w.version != p->s->version) {
+	if (c->version != p->s->version) {
 		find_middle(&a, middle);
 		transpose(&a, book_t, norms);
-		c->w.version = p->s->version;
+		c->version = p->s->version;
 	}
 	a.book_t = book_t;
 	a.norms = norms;

@@ -74,8 +74,8 @@ vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	snprintf(c->impl, sizeof c->impl, "winograd:%s", w->name);
 	if (r->kind == CPU_BY_WEIGHT)
 		return cpu_scratch(p, threads * grad_bytes(w, k, n));
-	if (!(c->w.bytes = vq_aligned(w->filter_bytes(k, n))))
-		return VQ_ENOMEM;
+	const vq_value *v = cpu_v(p, r->w);
+	VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = v->where, .param = v->param, .who = w, .turned = turned }, w->filter_bytes(k, n), &c->w.at));
 	return cpu_scratch(p, threads * VQ_ALIGN(w->forward_scratch(k, n), (size_t)64));
 }
 
@@ -85,17 +85,17 @@ void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	bool turned = r->kind == CPU_BY_DATA;
 	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
 	wino_conv a = { .images = x->n, .h = cpu_v(p, r->dst)->h, .w = cpu_v(p, r->dst)->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src), .y = cpu_at(p, turned ? r->src : r->dst),
-		.u = c->w.bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu, .up = turned };
+		.u = c->w.at->bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu, .up = turned };
 	const float *filters = cpu_at(p, r->w);
 	size_t tiles = wino_tiles(a.images, a.h, a.w), steps = w->filter_steps(a.k, a.n), scratch = VQ_ALIGN(w->forward_scratch(a.k, a.n), (size_t)64);
 	int threads = p->b->b.threads;
-	bool stale = c->w.version != p->s->version;
+	bool stale = c->w.at->version != p->s->version;
 #pragma omp parallel num_threads(threads)
 	{
 		if (stale) {
 #pragma omp for schedule(static, 1)
 			for (int i = 0; i < threads; i++)
-				w->filter(filters, a.k, a.n, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.bytes);
+				w->filter(filters, a.k, a.n, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.at->bytes);
 		}
 #pragma omp for schedule(static, 1)
 		for (int i = 0; i < threads; i++) {
@@ -104,7 +104,7 @@ void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 			w->forward(&a, from, to, p->scratch + scratch * (size_t)i);
 		}
 	}
-	c->w.version = p->s->version;
+	c->w.at->version = p->s->version;
 }
 
 void cpu_wino_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c, float *db)
