@@ -282,6 +282,52 @@ TEST(few_positions_are_gathered)
 	}
 }
 
+/* y, dx and dw of a case with this many threads, one after the other. */
+static double *gathered(const conv_case *c, int threads, size_t *n)
+{
+	engine e;
+	arrays a;
+	vq_conv_spec spec = { .k = c->k, .s = c->s, .p = c->p, .act = c->act, .sum = -1 };
+	make_arrays(&a, c, VQ_BF16);
+	engine_open(&e, (engine_spec){ .compute = VQ_BF16, .n = c->n, .h = c->h, .w = c->w, .threads = threads });
+	int x = engine_input(&e, VQ_BF16, c->n, c->h, c->w, c->in, 0);
+	int y = c->transposed ? vq_layer_deconv(&e.b, x, "c", c->out, spec) : vq_layer_conv(&e.b, x, "c", c->out, spec);
+	CHECK_OK(engine_build(&e, y));
+	engine_put_param(&e, "c.weight", a.w);
+	engine_fill(&e, x, a.x);
+	engine_fill_seed(&e, a.r);
+	CHECK_OK(engine_run(&e, VQ_FORWARD | VQ_BACKWARD));
+	*n = a.ny + a.nx + a.nw;
+	double *got = ref_new(*n);
+	engine_get(&e, y, got);
+	engine_get(&e, engine_gradient(&e, x), got + a.ny);
+	engine_get_grad(&e, "c.weight", got + a.ny + a.nx);
+	engine_close(&e);
+	free_arrays(&a);
+	return got;
+}
+
+TEST(gathered_alike_by_any_number_of_threads)
+{
+	if (!machine_has_bf16() || strcmp(engine_device(), "cpu"))
+		SKIP("no CPU with bf16 instructions");
+	setenv("VQ_CPU_CONV", "gather", 1);
+	for (size_t i = 0; i < VQ_COUNT(cases); i++) {
+		size_t n;
+		if (!can("gather", &cases[i]))
+			continue;
+		double *one_thread = gathered(&cases[i], 1, &n);
+		for (int threads = 2; threads <= 4; threads++) {
+			double *more = gathered(&cases[i], threads, &n);
+			if (memcmp(one_thread, more, n * sizeof *more))
+				TEST_END(1, "case %zu: %d threads give other numbers than 1", i, threads);
+			free(more);
+		}
+		free(one_thread);
+	}
+	unsetenv("VQ_CPU_CONV");
+}
+
 TEST(no_third_way)
 {
 	vq_backend *b;
@@ -339,4 +385,4 @@ TEST(no_reference_implementation_in_bf16)
 	no_reference(VQ_BF16);
 }
 
-TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(all_ways_in_bf16) RUN(few_positions_are_gathered) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(all_ways_in_bf16) RUN(few_positions_are_gathered) RUN(gathered_alike_by_any_number_of_threads) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
