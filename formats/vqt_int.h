@@ -17,7 +17,7 @@ enum {
 	VQT_LEVEL_MAX = 19,
 	/* A stored frame: magic, flags (content size in 8 bytes, no checksum), window of 128 KiB, content size; then blocks as they are. */
 	VQT_STORED_HEAD = 14, VQT_STORED_FLAGS = 0xC0, VQT_STORED_WINDOW = 7 << 3, VQT_STORED_BLOCK = 128 << 10,
-	VQT_PIPE = 256 << 10,            /* what a pipe that we write to may hold */
+	VQT_PIPE = 1 << 20,              /* what a pipe that we write to may hold: either end then works longer before it waits */
 };
 #define VQT_RECORD_BYTES ((uint64_t)1 << 30)
 #define VQT_INDEX_MAGIC 0x184D2A56u     /* a skippable frame of zstd */

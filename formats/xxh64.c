@@ -1,5 +1,9 @@
 #include "formats/xxh64.h"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
+#include <stdbool.h>
 #include <string.h>
 
 #define P1 0x9E3779B185EBCA87u
@@ -24,8 +28,31 @@ void vq_xxh64_init(vq_xxh64 *h, uint64_t seed)
 	*h = (vq_xxh64){ .lane = { seed + P1 + P2, seed + P2, seed, seed - P1 }, .seed = seed };
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+/* The four lanes in one register. It pays where 64-bit products of vectors take no longer than others: on AMD's processors that have them. */
+static __attribute__((target("avx512dq,avx512vl"))) void stripes_wide(vq_xxh64 *h, const unsigned char *p, size_t n)
+{
+	const __m256i p1 = _mm256_set1_epi64x((long long)P1), p2 = _mm256_set1_epi64x((long long)P2);
+	__m256i lane = _mm256_loadu_si256((const void *)h->lane);
+	for (; n; n--, p += 32) {
+		__m256i v = _mm256_mullo_epi64(_mm256_loadu_si256((const void *)p), p2);
+		lane = _mm256_mullo_epi64(_mm256_rol_epi64(_mm256_add_epi64(lane, v), 31), p1);
+	}
+	_mm256_storeu_si256((void *)h->lane, lane);
+}
+
+static bool wide(void) { return __builtin_cpu_is("amd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }
+#else
+static void stripes_wide(vq_xxh64 *h, const unsigned char *p, size_t n) { (void)h, (void)p, (void)n; }
+static bool wide(void) { return false; }
+#endif
+
 static void stripes(vq_xxh64 *h, const unsigned char *p, size_t n)
 {
+	if (n >= 8 && wide()) {
+		stripes_wide(h, p, n);
+		return;
+	}
 	uint64_t a = h->lane[0], b = h->lane[1], c = h->lane[2], d = h->lane[3];
 	for (; n; n--, p += 32) {
 		a = mix(a, word(p));

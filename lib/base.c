@@ -61,6 +61,7 @@ void vq_keep_memory(void)
 #ifdef __GLIBC__
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	mallopt(M_MXFAST, 0); /* what is kept fast for small pieces is gone through at every large one that is freed */
 #endif
 }
 

@@ -45,6 +45,7 @@ int vq_filter_samples(const char *path, const char *tool, const char *keys, vq_s
 	vqt_record rec;
 	vqt_options how = { .threads = vq_cli.threads };
 	int got;
+	vq_keep_memory();
 	if (vqt_filter_open(&f, path, vq_cli.output, "samples|batches", NULL, tool, vq_cli_args(), &how) < 0)
 		vq_die(NULL);
 	if (refuse_batches(f.in, tool) < 0)
