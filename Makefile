@@ -133,7 +133,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- CUDA ---------------------------------------------------------------------------------------------------------
-GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state $(if $(GPU_MIN),,test_model test_train test_refit test_perceptual)
+GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state $(if $(GPU_MIN),,test_model test_train test_train_out test_refit test_perceptual)
 CUDA_ARCHS ?= 90
 CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
 CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75

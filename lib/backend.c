@@ -27,6 +27,14 @@ static const char *const names[VQ_OPS] = {
 
 const char *vq_op_name(vq_op op) { return (unsigned)op < VQ_OPS && names[op] ? names[op] : "?"; }
 
+vq_status vq_store_range(const vq_params *params, bool there, vq_buf_kind kind, size_t offset, size_t count)
+{
+	size_t size = params->sizes[kind != VQ_BUF_STATE];
+	if (!there || offset > size || count > size - offset)
+		return vq_fail(VQ_EINVAL, "a store has no buffer %d of %zu floats at %zu", (int)kind, count, offset);
+	return VQ_OK;
+}
+
 /* --- CUDA, from a file of its own: a program that never asks for it loads nothing ---------------------------------- */
 
 typedef vq_status open_fn(vq_backend **b, int threads);

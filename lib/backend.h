@@ -222,6 +222,8 @@ struct vq_backend {
 vq_status vq_backend_open(vq_backend **b, const char *device, int threads);
 const char *vq_op_name(vq_op op);
 
+/* For backends: whether a flat buffer of a store has this piece; VQ_EINVAL where it has not. */
+vq_status vq_store_range(const vq_params *params, bool there, vq_buf_kind kind, size_t offset, size_t count);
 /* Where each item's rectangles lie on every grid: out has ng*items entries, grid-major. */
 void vq_places(const vq_graph *g, int items, const vq_place *input, vq_place *out);
 

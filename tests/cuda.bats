@@ -93,6 +93,7 @@ on_the_host() {
 @test "gradients of whole models on the host" { on_the_host test_graph; }
 @test "encoding, decoding and packing on the host" { long_only; on_the_host test_model; }
 @test "trainings on the host" { long_only; on_the_host test_alike test_again; }
+@test "frozen networks on the host" { long_only; on_the_host test_perceptual; }
 
 @test "cuDNN takes every convolution of the models, for four generations of devices" {
     [ -x "$VQ_BUILD/gpu/graphs" ] || skip "built without CUDA"
@@ -123,6 +124,30 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     bin/vq-encode --threads 1 --device cuda -m one/model.safetensors cells.vqt >cuda.vqt
     bin/vq-encode --threads 1 --device cpu -m one/model.safetensors cells.vqt >cpu.vqt
     same "$(vq-codebook-stats cuda.vqt)" "$(vq-codebook-stats cpu.vqt)"
+}
+
+# What an event forgot to order would show: streams that do nothing until somebody waits, and one or the other that goes ahead as far as it may.
+@test "copies beside the computing, and numbers read a step later: the same bytes whichever stream is first" {
+    host_tools
+    for eager in 0 1 2; do
+        VQ_EMULATED_EAGER=$eager ok bin/vq-train --device cuda -o run$eager "${small[@]}" --steps 5 --set revive_every=3 cells.vqt
+        cmp run0/model.safetensors run$eager/model.safetensors
+        for key in train.loss val.loss train.usage; do same "$(json run$eager/history.jsonl $key)" "$(json run0/history.jsonl $key)"; done
+    done
+    ok bin/vq-train --device cpu -o cpu "${small[@]}" --steps 5 --set revive_every=3 cells.vqt
+    for key in train.loss train.commit val.loss val.psnr; do near "$(json run0/history.jsonl $key)" "$(json cpu/history.jsonl $key)" 0.001; done
+    same "$(json run0/history.jsonl train.usage)" "$(json cpu/history.jsonl train.usage)"
+}
+
+@test "a perceptual loss on the host: that of the CPU" {
+    host_tools
+    shared weights/squeezenet1_1_features.safetensors
+    for device in cuda cpu; do
+        ok bin/vq-train --device $device -c "$ROOT/configs/improved.json" --set channels_per_level=8,8,12,16 --set hidden=24,12 --set num_embeddings=32 \
+            --set mixed_precision=off --set batch_size=2 --steps 3 --set perceptual_net=squeezenet --set perceptual_taps= --set val_fraction=0.3 \
+            --set "perceptual_file=$SHARED/weights/squeezenet1_1_features.safetensors" --set "perceptual_heads=$SHARED/weights/lpips/squeeze_v0.1.safetensors" -o $device cells.vqt
+    done
+    for key in train.perceptual val.perceptual val.loss; do near "$(json cuda/history.jsonl $key)" "$(json cpu/history.jsonl $key)" 0.002; done
 }
 
 @test "out of device memory on the host" {

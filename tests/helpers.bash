@@ -9,6 +9,8 @@
 #   shared PATH    skips the test when ../shared/PATH is absent; else SHARED is the absolute path of ../shared
 #   json FILE KEY  prints the value at a.b.0.c (an array's length at a.#); fails when it is not there
 #   near A B TOL   fails unless |A - B| <= TOL
+#   round_trip [T] codes of cells.vqt and batches.vqt by the model of run, and what they decode to, against what its training measured (PSNR within
+#                  T, else 0.005); leaves codes.vqt and again.vqt
 #   long_only      skips unless VQ_LONG=1
 
 bats_require_minimum_version 1.5.0
@@ -42,6 +44,22 @@ fails() {
 same() { [ "$1" = "$2" ] || { printf 'got:  %s\nnot:  %s\n' "$1" "$2"; return 1; }; }
 has() { [[ $1 == *"$2"* ]] || { printf 'got:     %s\nwithout: %s\n' "$1" "$2"; return 1; }; }
 near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; if (!(d <= t)) { print a, "and", b, "differ by more than", t; exit 1 } }'; }
+npz() { vq-export --npz -o "$@"; }
+# Codes depend neither on threads nor on the batch, and decoded from a stream they give what the model gave in memory, of true size and range.
+round_trip() {
+    local step
+    vq-encode -m run/model.safetensors --threads 1 cells.vqt >codes.vqt
+    npz a codes.vqt
+    vq-encode -m run/model.safetensors --threads 2 batches.vqt | npz b
+    cmp a b || return 1
+    vq-decode -m run/model.safetensors codes.vqt >again.vqt
+    same "$(vq-info --records again.vqt | grep -o 'f32 \[[0-9,]*')" "$(vq-info --records cells.vqt | grep -o 'f32 \[[0-9,]*')" || return 1
+    vq-encode -m run/model.safetensors --only val cells.vqt | vq-decode -m run/model.safetensors >val.vqt
+    ok vq-metrics --subset --reference cells.vqt val.vqt || return 1
+    step=$(json <(vq-info --json run/model.safetensors) metadata.step)
+    grep "\"step\":$step," run/history.jsonl >line
+    near "$(json .stdout psnr.mean)" "$(json line val.psnr)" "${1:-0.005}" && near "$(json .stdout ssim.mean)" "$(json line val.ssim)" 0.001
+}
 long_only() { [ "${VQ_LONG:-}" = 1 ] || skip "long; VQ_LONG=1 runs it"; }
 
 shared() {

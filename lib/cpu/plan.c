@@ -59,24 +59,16 @@ static vq_status store_make(vq_backend *b, const vq_params *params, bool trainin
 	return VQ_OK;
 }
 
-static vq_status store_range(const vq_store *s, vq_buf_kind k, size_t offset, size_t count)
-{
-	size_t size = s->params.sizes[k != VQ_BUF_STATE];
-	if (!s->buf[k] || offset > size || count > size - offset)
-		return vq_fail(VQ_EINVAL, "a store has no buffer %d of %zu floats at %zu", (int)k, count, offset);
-	return VQ_OK;
-}
-
 static vq_status store_read(vq_store *s, vq_buf_kind k, size_t offset, size_t count, float *host)
 {
-	VQ_TRY(store_range(s, k, offset, count));
+	VQ_TRY(vq_store_range(&s->params, s->buf[k] != NULL, k, offset, count));
 	memcpy(host, s->buf[k] + offset, count * sizeof *host);
 	return VQ_OK;
 }
 
 static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t count, const float *host)
 {
-	VQ_TRY(store_range(s, k, offset, count));
+	VQ_TRY(vq_store_range(&s->params, s->buf[k] != NULL, k, offset, count));
 	memcpy(s->buf[k] + offset, host, count * sizeof *host);
 	if (k == VQ_BUF_PARAM || k == VQ_BUF_STATE)
 		s->version++;
@@ -484,48 +476,3 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	*out = &c->b;
 	return VQ_OK;
 }
-
-const cpu_op cpu_ops[VQ_OPS] = {
-	[VQ_OP_CONV] = { cpu_conv_prepare, cpu_conv_run },
-	[VQ_OP_CONV_DATA] = { cpu_conv_prepare, cpu_conv_run },
-	[VQ_OP_CONV_WEIGHT] = { cpu_conv_prepare, cpu_conv_weight_run },
-	[VQ_OP_DECONV] = { cpu_conv_prepare, cpu_conv_run },
-	[VQ_OP_DECONV_DATA] = { cpu_conv_prepare, cpu_conv_run },
-	[VQ_OP_DECONV_WEIGHT] = { cpu_conv_prepare, cpu_conv_weight_run },
-	[VQ_OP_ACT] = { NULL, cpu_act_run },
-	[VQ_OP_ACT_BWD] = { NULL, cpu_act_bwd_run },
-	[VQ_OP_ADD] = { NULL, cpu_add_run },
-	[VQ_OP_CLEAR] = { NULL, cpu_clear_run },
-	[VQ_OP_CAST] = { NULL, cpu_cast_run },
-	[VQ_OP_NORM] = { cpu_norm_prepare, cpu_norm_run },
-	[VQ_OP_NORM_BWD] = { cpu_norm_prepare, cpu_norm_bwd_run },
-	[VQ_OP_LINEAR] = { cpu_linear_prepare, cpu_linear_run },
-	[VQ_OP_LINEAR_DATA] = { cpu_linear_prepare, cpu_linear_data_run },
-	[VQ_OP_LINEAR_WEIGHT] = { cpu_linear_prepare, cpu_linear_weight_run },
-	[VQ_OP_FLATTEN] = { NULL, cpu_flatten_run },
-	[VQ_OP_UNFLATTEN] = { NULL, cpu_unflatten_run },
-	[VQ_OP_POOL] = { NULL, cpu_pool_run },
-	[VQ_OP_POOL_BWD] = { NULL, cpu_pool_bwd_run },
-	[VQ_OP_RESIZE] = { NULL, cpu_resize_run },
-	[VQ_OP_RESIZE_BWD] = { NULL, cpu_resize_bwd_run },
-	[VQ_OP_ATTENTION] = { cpu_attention_prepare, cpu_attention_run },
-	[VQ_OP_ATTENTION_BWD] = { cpu_attention_prepare, cpu_attention_bwd_run },
-	[VQ_OP_GATE] = { NULL, cpu_gate_run },
-	[VQ_OP_GATE_BWD] = { NULL, cpu_gate_bwd_run },
-	[VQ_OP_DROPOUT] = { NULL, cpu_dropout_run },
-	[VQ_OP_DROPOUT_BWD] = { NULL, cpu_dropout_run },
-	[VQ_OP_QUANTIZE] = { cpu_quantize_prepare, cpu_quantize_run },
-	[VQ_OP_LOOKUP] = { NULL, cpu_lookup_run },
-	[VQ_OP_QUANTIZE_BWD] = { NULL, cpu_quantize_bwd_run },
-	[VQ_OP_CODEBOOK_BWD] = { NULL, cpu_codebook_bwd_run },
-	[VQ_OP_EMA_SUM] = { NULL, cpu_ema_sum_run },
-	[VQ_OP_EMA_UPDATE] = { NULL, cpu_ema_update_run },
-	[VQ_OP_RESIDUAL] = { NULL, cpu_residual_run },
-	[VQ_OP_LOSS] = { NULL, cpu_loss_run },
-	[VQ_OP_COLOURS] = { NULL, cpu_colours_run },
-	[VQ_OP_COLOURS_BWD] = { NULL, cpu_colours_bwd_run },
-	[VQ_OP_MAXPOOL] = { cpu_maxpool_prepare, cpu_maxpool_run },
-	[VQ_OP_MAXPOOL_BWD] = { cpu_maxpool_prepare, cpu_maxpool_bwd_run },
-	[VQ_OP_FEATURES] = { cpu_features_prepare, cpu_features_run },
-	[VQ_OP_OPTIMIZE] = { cpu_optimize_prepare, cpu_optimize_run },
-};

@@ -12,10 +12,16 @@
 #include <cuda_runtime.h>
 #define VQ_SHARED(type, name, dims) __shared__ type name dims
 
+/* Not <<<>>> and cudaGetLastError, which would tell of what some library left behind. */
+template <class... P> static inline int launch_with(void (*k)(P...), dim3 grid, dim3 block, cudaStream_t s, P... p)
+{
+	void *args[] = { (void *)&p... };
+	return (int)cudaLaunchKernel((const void *)k, grid, block, args, 0, s);
+}
+
 template <class... P, class... A> static inline int launch(void (*k)(P...), dim3 grid, dim3 block, cudaStream_t s, A... a)
 {
-	k<<<grid, block, 0, s>>>((P)a...);
-	return (int)cudaGetLastError();
+	return launch_with<P...>(k, grid, block, s, (P)a...);
 }
 
 static inline int zero(cudaStream_t s, void *p, size_t bytes) { return (int)cudaMemsetAsync(p, 0, bytes, s); }

@@ -18,6 +18,17 @@ static vq_status layout(cublasLtMatrixLayout_t *l, int rows, int cols)
 	return blas(cublasLtMatrixLayoutCreate(l, CUDA_R_32F, (uint64_t)cols, (uint64_t)rows, cols), "layout");
 }
 
+/* cuBLASLt takes pointers to be aligned to 256 bytes; parameters and values in the arena are to 64. */
+static vq_status set_alignment(cublasLtMatmulPreference_t want)
+{
+	static const cublasLtMatmulPreferenceAttributes_t of[] = { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+		CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES };
+	uint32_t bytes = 64;
+	for (size_t i = 0; i < VQ_COUNT(of); i++)
+		VQ_TRY(blas(cublasLtMatmulPreferenceSetAttribute(want, of[i], &bytes, sizeof bytes), "alignment"));
+	return VQ_OK;
+}
+
 static vq_status choose(cuda_backend *b, cuda_gemm *g)
 {
 	cublasLtMatmulPreference_t want = NULL;
@@ -28,6 +39,8 @@ static vq_status choose(cuda_backend *b, cuda_gemm *g)
 	vq_status st = blas(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_most, sizeof workspace_most), "preference");
 	if (st == VQ_OK)
 		st = blas(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes), "preference");
+	if (st == VQ_OK)
+		st = set_alignment(want);
 	if (st == VQ_OK)
 		st = blas(cublasLtMatmulAlgoGetHeuristic(b->blas, g->op, g->a, g->b, g->c, g->c, want, 1, &found, &n), "heuristics");
 	if (st == VQ_OK && n < 1)

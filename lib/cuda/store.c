@@ -181,23 +181,15 @@ static vq_status store_make(vq_backend *b, const vq_params *params, bool trainin
 	return VQ_OK;
 }
 
-static vq_status store_range(const vq_store *s, vq_buf_kind k, size_t offset, size_t count)
-{
-	size_t size = s->params.sizes[k != VQ_BUF_STATE];
-	if (!s->buf[k] || offset > size || count > size - offset)
-		return vq_fail(VQ_EINVAL, "a store has no buffer %d of %zu floats at %zu", (int)k, count, offset);
-	return VQ_OK;
-}
-
 static vq_status store_read(vq_store *s, vq_buf_kind k, size_t offset, size_t count, float *host)
 {
-	VQ_TRY(store_range(s, k, offset, count));
+	VQ_TRY(vq_store_range(&s->params, s->buf[k] != NULL, k, offset, count));
 	return cuda_copy_now(s, host, s->buf[k] + offset, count * sizeof *host, cudaMemcpyDeviceToHost);
 }
 
 static vq_status store_write(vq_store *s, vq_buf_kind k, size_t offset, size_t count, const float *host)
 {
-	VQ_TRY(store_range(s, k, offset, count));
+	VQ_TRY(vq_store_range(&s->params, s->buf[k] != NULL, k, offset, count));
 	VQ_TRY(cuda_copy_now(s, s->buf[k] + offset, host, count * sizeof *host, cudaMemcpyHostToDevice));
 	if (k == VQ_BUF_PARAM)
 		s->version++;

@@ -11,6 +11,12 @@ static vq_status pinned(void **p, size_t bytes) { return cuda_try(cudaMallocHost
 static bool is_input(const vq_value *v) { return v->where == VQ_AT_INPUT; }
 static bool is_codes(const vq_value *v) { return v->where == VQ_AT_OUTPUT && v->dtype == VQ_I32; }
 
+static void unpin(void *p)
+{
+	if (p)
+		cudaFreeHost(p);
+}
+
 /* --- slots --------------------------------------------------------------------------------------------------------- */
 
 vq_status cuda_transfer_make(vq_plan *p)
@@ -36,9 +42,9 @@ vq_status cuda_transfer_make(vq_plan *p)
 void cuda_transfer_free(vq_plan *p)
 {
 	for (int i = 0; p->mirror && i < p->g.nv; i++)
-		cudaFreeHost(p->mirror[i].host);
+		unpin(p->mirror[i].host);
 	for (int i = 0; i < CUDA_SLOTS; i++) {
-		cudaFreeHost(p->back[i]);
+		unpin(p->back[i]);
 		if (p->s->slot[i].plan == p) {
 			p->s->slot[i].plan = NULL;
 			p->s->slot[i].busy = false;
@@ -49,7 +55,7 @@ void cuda_transfer_free(vq_plan *p)
 void cuda_slots_free(vq_store *s)
 {
 	for (int i = 0; i < CUDA_SLOTS; i++) {
-		cudaFreeHost(s->slot[i].host);
+		unpin(s->slot[i].host);
 		if (s->slot[i].copied)
 			cudaEventDestroy(s->slot[i].copied);
 		if (s->slot[i].done)
@@ -76,7 +82,7 @@ vq_status cuda_transfer_hold(vq_plan *p)
 			continue;
 		VQ_TRY(cuda_try(cudaStreamSynchronize(p->b->copies), "cudaStreamSynchronize"));
 		VQ_TRY(pinned(&host, p->slot_bytes));
-		cudaFreeHost(t->host);
+		unpin(t->host);
 		t->host = host;
 		t->bytes = p->slot_bytes;
 		for (int k = 0; t->plan && k < t->plan->g.nv; k++)

@@ -83,6 +83,25 @@ static void collect_all(void)
 	}
 }
 
+/* What the frozen networks have that no model has, forward and by data; they take no gradient of their weights. */
+static void collect_networks(void)
+{
+	static const struct { int c, k, size, stride, pad, side; } conv[] = {
+		{ 3, 64, 3, 1, 1, 64 }, { 64, 64, 3, 1, 1, 64 }, { 128, 128, 3, 1, 1, 32 }, { 256, 512, 3, 1, 1, 8 }, { 512, 512, 3, 1, 1, 4 }, /* VGG */
+		{ 3, 64, 11, 4, 2, 64 }, { 64, 192, 5, 1, 2, 7 }, { 192, 384, 3, 1, 1, 3 }, /* AlexNet */
+		{ 3, 64, 3, 2, 0, 64 }, { 64, 16, 1, 1, 0, 15 }, { 16, 128, 3, 1, 1, 15 }, { 3, 3, 1, 1, 0, 64 }, /* SqueezeNet; colours that are learnt */
+	};
+	for (size_t i = 0; i < VQ_COUNT(conv); i++)
+		for (int kind = CUDA_FORWARD; kind <= CUDA_BY_DATA; kind++)
+			for (vq_dtype t = VQ_BF16; t <= VQ_F32; t++) {
+				cuda_conv_spec s;
+				int out = (conv[i].side + 2 * conv[i].pad - conv[i].size) / conv[i].stride + 1;
+				memset(&s, 0, sizeof s);
+				s = (cuda_conv_spec){ (cuda_conv_kind)kind, t, t, 8, conv[i].c, conv[i].side, conv[i].side, conv[i].k, out, out, conv[i].size, conv[i].stride, conv[i].pad };
+				add(&s);
+			}
+}
+
 static void operation_graphs(void)
 {
 	char what[96];
@@ -151,6 +170,7 @@ int main(int argc, char **argv)
 {
 	verbose = argc > 1 && !strcmp(argv[1], "-v");
 	collect_all();
+	collect_networks();
 	operation_graphs();
 	for (size_t i = 0; i < VQ_COUNT(devices); i++)
 		plans(i);

@@ -4,7 +4,8 @@
 
 #include <time.h>
 
-#include "lib/train/batch.h"
+#include "formats/config.h"
+#include "lib/train/trainer.h"
 #include "tests/unit/engine.h"
 #include "tests/unit/test.h"
 
