@@ -39,6 +39,16 @@ TEST(hash_is_xxh64)
 		vq_xxh64_add(&h, text + cut, 101 - cut);
 		CHECK(vq_xxh64_value(&h) == vq_xxh64_of(text, 101, 5));
 	}
+	/* long pieces may be hashed in another way than short ones */
+	char more[3001];
+	for (size_t n = 0; n <= sizeof more; n += 1 + n / 9) {
+		vq_xxh64_init(&h, 9);
+		for (size_t i = 0; i < n; i++) {
+			more[i] = (char)(i * i * 31 + i);
+			vq_xxh64_add(&h, more + i, 1);
+		}
+		CHECK(vq_xxh64_value(&h) == vq_xxh64_of(more, n, 9));
+	}
 }
 
 TEST(every_type_and_shape_comes_back)
