@@ -174,6 +174,8 @@ vq_status cpu_dropout_run(vq_plan *, const vq_node *, cpu_node *);
 void cpu_bias_act(vq_plan *p, int value, const float *bias, vq_act act);
 void cpu_bias_grad(vq_plan *p, int dy, float *db); /* db += column sums; needs cpu_sums_bytes of scratch */
 enum { CPU_SHARES = 16 }; /* sums are made in this many parts whatever the number of threads */
+/* How many threads sums over so many values take: to wake another takes longer than what it would do of a few. */
+static inline int cpu_sum_threads(const vq_plan *p, size_t values) { return values <= 1 << 15 ? 1 : p->b->b.threads; }
 static inline size_t cpu_sums_bytes(size_t c) { return 2 * CPU_SHARES * c * sizeof(double); }
 /* norm.c */
 vq_status cpu_norm_prepare(vq_plan *, const vq_node *, cpu_node *);

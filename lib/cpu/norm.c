@@ -22,8 +22,9 @@ static void reduce(norm_args *a, const vq_value *v, int kind, part_fn *fn, size_
 {
 	const cpu_runs *r = cpu_where(a->p, v, kind);
 	double *sums = (double *)a->p->scratch;
+	int threads = cpu_sum_threads(a->p, r->total * a->c);
 	memset(sums, 0, sizeof *sums * CPU_SHARES * width);
-#pragma omp parallel for schedule(static) num_threads(a->p->b->b.threads)
+#pragma omp parallel for schedule(static) num_threads(threads)
 	for (int s = 0; s < CPU_SHARES; s++) {
 		size_t from, to;
 		cpu_part(r->total, 1, s, CPU_SHARES, &from, &to);

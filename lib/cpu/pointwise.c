@@ -122,8 +122,9 @@ void cpu_bias_grad(vq_plan *p, int dy, float *db)
 	size_t rows = cpu_count(cpu_v(p, dy)) / a.c;
 	const char *x = cpu_at(p, dy);
 	double *sums = (double *)p->scratch;
+	int threads = cpu_sum_threads(p, rows * a.c);
 	memset(sums, 0, sizeof *sums * CPU_SHARES * a.c);
-#pragma omp parallel for schedule(static) num_threads(p->b->b.threads)
+#pragma omp parallel for schedule(static) num_threads(threads)
 	for (int i = 0; i < CPU_SHARES; i++) {
 		size_t from, to;
 		cpu_part(rows, 1, i, CPU_SHARES, &from, &to);
