@@ -139,6 +139,17 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     same "$(json run0/history.jsonl train.usage)" "$(json cpu/history.jsonl train.usage)"
 }
 
+@test "a step that is not finite is named as on the CPU, though the next one is under way when it is seen" {
+    host_tools
+    for device in cpu cuda; do
+        fails 1 bin/vq-train --device $device "${small[@]}" --steps 30 --set optimizer=sgd --set learning_rate=10 --set warmup_steps=0 \
+            --set reconstruction_loss_weight=1000000 --set gradient_clip_norm=0 -o run-$device cells.vqt
+        echo "$err" >$device
+    done
+    has "$(cat cuda)" "vq-train: step 2: the loss is not finite: first in enc."
+    cmp cpu cuda
+}
+
 @test "a perceptual loss on the host: that of the CPU" {
     host_tools
     shared weights/squeezenet1_1_features.safetensors
