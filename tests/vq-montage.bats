@@ -53,6 +53,8 @@ pixels() { vq-export --npz -o "$2" "$1"; }
     vq-synth -n 0 | vq-normalize --robust >none.vqt
     fails 1 vq-montage -o x.png none.vqt
     same "$err" "vq-montage: none.vqt: no records in it"
+    fails 1 vq-montage --back m.png -o x.vqt none.vqt
+    same "$err" "vq-montage: none.vqt: no records in it"
     head -c 3000 cells.vqt >cut.vqt
     fails 1 vq-montage -o x.png cut.vqt
     fails 2 vq-montage cells.vqt

@@ -57,7 +57,7 @@ static vq_status add_place(layout *l, const vq_tensor *image)
 
 /* --- to a picture ---------------------------------------------------------------------------------------------------- */
 
-/* The cells one after the other, as bytes. */
+/* The cells one after the other, and, unless NULL, their pixels as bytes. */
 static vq_status read_cells(const char *path, layout *l, vq_buf *pixels)
 {
 	vqt_reader *in;
@@ -67,9 +67,9 @@ static vq_status read_cells(const char *path, layout *l, vq_buf *pixels)
 	VQ_TRY(vq_samples_open(&in, path, tool.name));
 	while ((got = vqt_next(in, &r)) > 0) {
 		vq_status s = prepare(&r, &image);
-		if (s == VQ_OK && (s = add_place(l, image)) == VQ_OK)
+		if (s == VQ_OK && (s = add_place(l, image)) == VQ_OK && pixels)
 			s = vq_buf_reserve(pixels, (size_t)(image->shape[1] * image->shape[2]));
-		for (int64_t i = 0; s == VQ_OK && i < image->shape[1] * image->shape[2]; i++) {
+		for (int64_t i = 0; s == VQ_OK && pixels && i < image->shape[1] * image->shape[2]; i++) {
 			double v = vq_tensor_get(image, (size_t)i);
 			uint8_t byte = v >= 1 ? 255 : v > -1 ? (uint8_t)lround((v + 1) * 127.5) : 0;
 			s = vq_buf_add(pixels, &byte, 1);
@@ -144,23 +144,7 @@ static vq_status read_picture(const char *path, vq_tensor *out)
 
 static vq_status read_layout(const char *path)
 {
-	vqt_reader *in;
-	vqt_record r;
-	vq_tensor *image;
-	int got;
-	VQ_TRY(vq_samples_open(&in, path, tool.name));
-	while ((got = vqt_next(in, &r)) > 0) {
-		vq_status s = prepare(&r, &image);
-		if (s == VQ_OK)
-			s = add_place(&from.l, image);
-		vqt_record_free(&r);
-		if (s < 0) {
-			got = vq_context(s, "%s", vqt_name(in));
-			break;
-		}
-	}
-	vqt_close(in);
-	VQ_TRY(got);
+	VQ_TRY(read_cells(path, &from.l, NULL));
 	VQ_TRY(vq_montage_plan(from.l.place, from.l.n, &from.l.h, &from.l.w));
 	VQ_TRY(read_picture(back, &from.montage));
 	if (from.montage.shape[1] != from.l.h || from.montage.shape[2] != from.l.w)

@@ -2,7 +2,8 @@
  *
  * A stream is a queue. Nothing in it is done until somebody waits for it, or, for streams that VQ_EMULATED_EAGER names (bits by number of
  * creation), as soon as no event holds it back: what an event forgot to order shows as other numbers in one of the two. While a stream is
- * captured what is put into it goes to the graph, and calls that a capture does not allow fail, and it with them. */
+ * captured what is put into it goes to the graph, and calls that a capture does not allow fail, and it with them. With VQ_EMULATED_TELL the end
+ * of the program says how many graphs ran. */
 #ifndef VQ_GPU_HOST_H
 #define VQ_GPU_HOST_H
 
