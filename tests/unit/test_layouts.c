@@ -153,7 +153,7 @@ TEST(linear_layers_ask_for_little_scratch)
 {
 	world w;
 	sized p;
-	open_world(&w, (const char *[]){ "model=improved", "pack=false", "block_norm=batch", "levels=2", "channels_per_level=8,8", "hidden=512", "num_embeddings=16", "latent=global", "attention=false", NULL }, VQ_F32);
+	open_world(&w, (const char *[]){ "model=improved", "pack=false", "block_norm=batch", "blocks=1", "levels=2", "channels_per_level=8,8", "hidden=512", "num_embeddings=16", "latent=global", "attention=false", NULL }, VQ_F32);
 	make(&w, &p, 32, VQ_GRAPH_TRAIN);
 	if (!(w.s->scratch_bytes < (size_t)4 << 20))
 		TEST_END(1, "%zu bytes of scratch", w.s->scratch_bytes);
