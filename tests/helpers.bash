@@ -43,7 +43,7 @@ fails() {
 
 same() { [ "$1" = "$2" ] || { printf 'got:  %s\nnot:  %s\n' "$1" "$2"; return 1; }; }
 has() { [[ $1 == *"$2"* ]] || { printf 'got:     %s\nwithout: %s\n' "$1" "$2"; return 1; }; }
-near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; if (!(d <= t)) { print a, "and", b, "differ by more than", t; exit 1 } }'; }
+near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; if (a == "" || b == "" || !(d <= t)) { print a, "and", b, "differ by more than", t; exit 1 } }'; }
 npz() { vq-export --npz -o "$@"; }
 # Codes depend neither on threads nor on the batch, and decoded from a stream they give what the model gave in memory, of true size and range.
 round_trip() {
