@@ -176,6 +176,7 @@ struct vq_backend {
 	int threads;
 	char instead[256];      /* asked for "auto": why this is not the device; else empty */
 	bool bf16;              /* real bf16 instructions at hand */
+	bool bf16_faster;       /* ... and they compute faster than those of f32: what mixed_precision "auto" goes by */
 	int ahead;              /* runs of a store that may be started before the oldest is finished, besides that one; 0: plan_start does all at once */
 
 	vq_status (*store_make)(vq_backend *, const vq_params *, bool training, vq_store **);

@@ -6,11 +6,11 @@
 
 typedef struct {
 	int threads;
-	/* 1: *rec is filled; 0: the end; < 0 failed. In order, one thread. */
+	/* 1: *rec is filled; 0: the end; < 0 failed. In order, one thread at a time, beside those that work. */
 	int (*next)(void *ctx, vqt_record *rec);
 	/* Any worker (0 to threads-1), any order: turns in (which it may change) into out. */
 	vq_status (*work)(void *ctx, int worker, vqt_record *in, vqt_record *out);
-	/* In order, one thread. Both records are freed afterwards. */
+	/* In order, by the thread that next() has. Both records are freed afterwards. */
 	vq_status (*put)(void *ctx, vqt_record *in, vqt_record *out);
 	void *ctx;
 } vq_window_job;

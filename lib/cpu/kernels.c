@@ -56,6 +56,8 @@ static inline float dfn(vq_act a, float x, float y)
 	default: { LOOP(VQ_FN_NONE) break; } \
 	}
 
+enum { NORM_LANES = 16 };
+
 /* Each kernel once for float and once for bf16. */
 #define T float
 #define LD ldf

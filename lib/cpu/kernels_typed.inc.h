@@ -140,22 +140,36 @@ static void N(norm_sums)(vq_act a, size_t rows, size_t c, const float *mean, con
 #undef LOOP
 }
 
-static void N(norm_bwd)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const float *s0,
-                        const float *s1, const void *xv, const void *rv, const void *yv, const void *dyv, void *dxv, void *drv)
-{
-	const T *x = xv, *res = rv, *y = yv, *dy = dyv;
-	T *dx = dxv, *dres = drv;
+/* Channels [i0, i0+m): all are read before any is written, so that neither what may share memory nor what is left out stands in the way of vectors. */
 #define LOOP(A) \
-	for (size_t r = 0; r < rows; r++) \
-		for (size_t i = 0; i < c; i++) { \
-			size_t j = r * c + i; \
-			float xhat = (LD(x + j) - mean[i]) * rstd[i], g = LD(dy + j) * dfn(A, PRE(j, i, xhat), LD(y + j)); \
-			if (dres) \
-				ST(dres + j, g); \
-			if (dx) \
-				ST(dx + j, gamma[i] * rstd[i] * (g - s0[i] - xhat * s1[i])); \
-		}
+	for (size_t i = 0; i < m; i++) { \
+		size_t j = at + i; \
+		float xhat = (LD(x + j) - mean[i0 + i]) * rstd[i0 + i]; \
+		g[i] = LD(dy + j) * dfn(A, PRE(j, i0 + i, xhat), LD(y + j)); \
+		d[i] = gamma[i0 + i] * rstd[i0 + i] * (g[i] - s0[i0 + i] - xhat * s1[i0 + i]); \
+	}
+static inline __attribute__((always_inline)) void N(norm_bwd_part)(vq_act a, size_t at, size_t i0, size_t m, const float *mean, const float *rstd, const float *gamma,
+                                                                   const float *beta, const float *s0, const float *s1, const T *x, const T *res, const T *y, const T *dy, T *dx, T *dres)
+{
+	float g[NORM_LANES], d[NORM_LANES];
 	BY_ACT(a, LOOP)
+	if (dres)
+		for (size_t i = 0; i < m; i++)
+			ST(dres + at + i, g[i]);
+	if (dx)
+		for (size_t i = 0; i < m; i++)
+			ST(dx + at + i, d[i]);
+}
 #undef LOOP
+
+static void N(norm_bwd)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const float *s0,
+                        const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres)
+{
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < c; i += NORM_LANES)
+			if (c - i >= NORM_LANES)
+				N(norm_bwd_part)(a, r * c + i, i, NORM_LANES, mean, rstd, gamma, beta, s0, s1, x, res, y, dy, dx, dres);
+			else
+				N(norm_bwd_part)(a, r * c + i, i, c - i, mean, rstd, gamma, beta, s0, s1, x, res, y, dy, dx, dres);
 }
 #undef PRE

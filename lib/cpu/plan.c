@@ -445,6 +445,18 @@ static bool has_bf16(void)
 #endif
 }
 
+/* Intel's cores without AMX issue one bf16 product a cycle and two of f32, each half as large: all that bf16 brings there is conversions.
+ * By what the processor is, not by a measurement: a run that is resumed must find the same. */
+static bool bf16_faster(bool amx)
+{
+#if defined __x86_64__
+	__builtin_cpu_init();
+	return has_bf16() && (amx || !__builtin_cpu_is("intel"));
+#else
+	return false;
+#endif
+}
+
 vq_status vq_cpu_open(vq_backend **out, int threads)
 {
 	if (threads > CPU_THREADS_MAX)
@@ -461,7 +473,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	c->k = vq_kernels_pick(VQ_MIN(c->level, 4));
 	c->amx = isa >= dnnl_cpu_isa_avx512_core_amx;
 	c->conv = conv;
-	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .store_make = store_make, .store_free = store_free,
+	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .bf16_faster = bf16_faster(c->amx), .store_make = store_make, .store_free = store_free,
 		.store_read = store_read, .store_write = store_write, .store_average = store_average, .store_frozen = store_frozen, .plan_make = plan_make, .plan_free = plan_free,
 		.plan_write = plan_write, .plan_read = plan_read, .plan_run = plan_run, .plan_start = plan_run, .plan_finish = plan_finish, .plan_host = plan_host, .plan_first_bad = plan_first_bad,
 		.plan_seconds = plan_seconds, .plan_impl = plan_impl, .peak = peak, .close = close_backend };

@@ -29,7 +29,7 @@ const wino_kernels *wino_pick(vq_dtype t, int level) { return pick(t, level, fal
 const wino_kernels *wino_pick_half(vq_dtype t, int level) { return pick(t, level, true); }
 
 /* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. */
-enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16 };
+enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16, F32_TILES_LEAST = 65, FIXED_TILES_LEAST = 8 /* of weights that nobody updates */ };
 
 static bool is_half(const cpu_conv *r, const vq_value *src, const vq_value *dst)
 {
@@ -37,10 +37,11 @@ static bool is_half(const cpu_conv *r, const vq_value *src, const vq_value *dst)
 }
 
 /* By measurement on Zen 4; AMX multiplies bf16 16 times as fast as the transforms' instructions add, so that they do not pay there. */
-static const wino_kernels *choose(const cpu_backend *b, const cpu_conv *r, const vq_value *src, const vq_value *dst)
+static const wino_kernels *choose(const vq_store *s, const cpu_conv *r, const vq_value *src, const vq_value *dst)
 {
+	const cpu_backend *b = s->b;
 	bool half = is_half(r, src, dst), whole = r->k == 3 && r->s == 1 && r->p == 1;
-	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS, least = half ? HALF_TILES_LEAST : TILES_LEAST;
+	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS, least = !s->buf[VQ_BUF_GRAD] ? FIXED_TILES_LEAST : src->dtype == VQ_F32 ? F32_TILES_LEAST : half ? HALF_TILES_LEAST : TILES_LEAST;
 	if (b->conv == CPU_CONV_DIRECT || (!half && !whole) || src->dtype != dst->dtype || src->c % channels || dst->c % channels)
 		return NULL;
 	/* at full size between few channels the transforms of a half take what they save, but for the gradient by weights */
@@ -61,7 +62,7 @@ static size_t grad_bytes(const wino_kernels *w, int k, int n) /* of one part: sc
 vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
-	const wino_kernels *w = choose(p->b, r, src, dst);
+	const wino_kernels *w = choose(p->s, r, src, dst);
 	size_t threads = (size_t)p->b->b.threads, zeros = sizeof(float) * (size_t)VQ_MAX(src->c, dst->c);
 	if (!w)
 		return VQ_OK;

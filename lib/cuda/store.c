@@ -273,7 +273,7 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.name = "cuda";
 	c->b.ahead = CUDA_AHEAD;
 	c->b.threads = threads;
-	c->b.bf16 = c->tensor;
+	c->b.bf16 = c->b.bf16_faster = c->tensor;
 	c->b.store_make = store_make;
 	c->b.store_free = store_free;
 	c->b.store_read = store_read;

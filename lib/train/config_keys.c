@@ -131,7 +131,7 @@ const vq_config_key vq_config_keys[] = {
 	BOOL(use_early_stopping, "false", "Stop when validation has not improved for early_stopping_patience epochs."),
 	INT(early_stopping_patience, "15", 1, 1000000000, "Early stopping: epochs without improvement."),
 	REAL(weight_average, "0", 0, 0.999999, "Decay of a moving average of the weights, which is then the model that is kept; 0 is off."),
-	CHOICE(mixed_precision, "auto", "off|bf16|auto", "Compute in bf16 with f32 weights; auto does so where the machine has instructions for it."),
+	CHOICE(mixed_precision, "auto", "off|bf16|auto", "Compute in bf16 with f32 weights; auto does so where the machine is faster in it."),
 	BOOL(checkpoint_activations, "false",
 	     "Compute activations again in the backward pass instead of keeping them: the same bytes, in about half the memory (vq-train -v says "
 	     "how much) and a fifth more time."),

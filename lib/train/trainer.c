@@ -115,7 +115,7 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	t->c = o->config;
 	t->b = o->backend;
 	t->augment = (t->c->augment_flip ? VQ_FLIP_X | VQ_FLIP_Y : 0) | (t->c->augment_rotate ? VQ_TURN : 0);
-	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16) ? VQ_BF16 : VQ_F32;
+	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16_faster) ? VQ_BF16 : VQ_F32;
 	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
 	VQ_TRY_GOTO(s, vq_trainer_check(t->c), fail);
 	if (t->c->use_perceptual_loss != (o->perceptual != NULL)) {
