@@ -75,11 +75,12 @@ typedef struct {
 	cudnnBackendDescriptor_t graph, plan;
 	size_t workspace;
 	char name[48];          /* of the engine */
+	unsigned notes;         /* its numerical notes, a bit a cudnnBackendNumericalNote_t */
 } cuda_conv;
 /* Operation graph only: works without a device. */
 vq_status cuda_conv_graph(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t *graph);
-/* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type. device:
- * a finalised description of the device, or NULL for that of the handle. */
+/* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type; VQ_EUNSUP
+ * when there is none. device: a finalised description of the device, or NULL for that of the handle. */
 vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out);
 /* x: what the kind reads on the image side or writes there, y: on the feature side, w: the filter or its gradient. */
 vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace);
@@ -146,6 +147,9 @@ void *cuda_at(const vq_plan *p, int value); /* on the device; NULL for -1 */
 
 /* VQ_OK, or VQ_EBACKEND with the call and the runtime's words. */
 vq_status cuda_try(int error, const char *what);
+/* Until the stream is empty. It counts, as does cuda_get: vq_backend.waits. */
+vq_status cuda_wait(cudaStream_t s, const char *what);
+void cuda_count_wait(void);
 /* Device memory; when there is none left the message says what was asked, what was free and which setting to lower. */
 vq_status cuda_get(void **p, size_t bytes, const char *what);
 vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
