@@ -175,6 +175,7 @@ struct vq_backend {
 	char isa[64];           /* "avx512_bf16", ... recorded in code streams */
 	int threads;
 	char instead[256];      /* asked for "auto": why this is not the device; else empty */
+	char slow[256];         /* why runs take longer than they could, once that is known; else empty */
 	bool bf16;              /* real bf16 instructions at hand */
 	int ahead;              /* runs of a store that may be started before the oldest is finished, besides that one; 0: plan_start does all at once */
 
@@ -212,6 +213,9 @@ struct vq_backend {
 	const double *(*plan_seconds)(const vq_plan *);
 	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */
 	const char *(*plan_impl)(const vq_plan *, int node);
+	/* How often the host waited for the device so far, other than in plan_finish, or asked for memory that both see: a run that is not the first
+	 * of its plan adds none. NULL: there is nothing to wait for. */
+	uint64_t (*waits)(const vq_backend *);
 	/* What the device can do at best, measured in about a second. NULL: this one does not tell. */
 	vq_peak (*peak)(vq_backend *);
 	void (*close)(vq_backend *);
