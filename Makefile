@@ -171,7 +171,7 @@ $(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(w
 # The whole backend on the host: the same tests of the engine that make check-gpu puts to a device. They find the backend beside them.
 HOST_CUDA  := $(addprefix $(BUILD)/cuda/tests/,gpu/host.o gpu/streams.o unit/fibres.o)
 HOST_UNITS := $(addprefix $(BUILD)/emulated/unit/,$(GPU_UNITS))
-$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/transfer.o lib/cuda/nodes.o lib/cuda/spec.o) $(HOST_CUDA) $(EMULATED)
+$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/transfer.o lib/cuda/nodes.o lib/cuda/spec.o lib/cuda/pictures.o) $(HOST_CUDA) $(EMULATED)
 	@mkdir -p $(@D)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
 $(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o

@@ -42,6 +42,10 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     vq-encode -m run/model.safetensors cells.vqt >codes.vqt
     fails 1 vq-decode --device cuda -m run/model.safetensors codes.vqt
     same "$err" "vq-decode: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
+    fails 1 vq-metrics --device cuda --reference cells.vqt cells.vqt
+    same "$err" "vq-metrics: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
+    ok vq-metrics -v --reference cells.vqt cells.vqt
+    has "$err" "vq-metrics: computing on the CPU: no NVIDIA driver (libcuda.so.1) on this machine"
 }
 
 @test "a driver without a device" {
@@ -63,7 +67,7 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     built
     nm -D --undefined-only "$lib" | awk '$2 ~ /^vq_/ { print $2 }' | sort >wanted
     [ -s wanted ]
-    for tool in vq-train vq-encode vq-decode; do
+    for tool in vq-train vq-encode vq-decode vq-metrics; do
         nm -D --defined-only "$VQ_BUILD/bin/$tool" | awk '{ print $3 }' | sort | comm -23 wanted - | sed "s/^/$tool has no /"
     done >missing
     same "$(cat missing)" ""
@@ -115,7 +119,7 @@ host_tools() {
     built
     [ -e "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" ] || skip "no emulated backend"
     mkdir -p bin lib/vq
-    cp "$VQ_BUILD/bin/vq-train" "$VQ_BUILD/bin/vq-encode" bin/
+    cp "$VQ_BUILD/bin/vq-train" "$VQ_BUILD/bin/vq-encode" "$VQ_BUILD/bin/vq-metrics" bin/
     cp "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" lib/vq/
     vq-synth -n 8 --max-size 40 | vq-normalize >cells.vqt
     export LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver
@@ -177,6 +181,26 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
         vq-codebook-stats codes.vqt >cuda
         cmp cpu cuda
     done
+}
+
+# Cells with masks of every size there is, from one too small for SSIM on.
+@test "metrics on the host: those of the CPU, and what is wrong with a record is said alike" {
+    host_tools
+    vq-synth -n 30 --max-size 60 | vq-normalize >x.vqt
+    vq-train -q --device cpu -o run "${small[@]}" cells.vqt
+    vq-encode -m run/model.safetensors x.vqt | vq-decode -m run/model.safetensors >y.vqt
+    for device in cpu cuda; do
+        ok bin/vq-metrics --device $device --threads 2 --per-record $device.csv --reference x.vqt y.vqt
+        cp .stdout $device.json
+    done
+    for kind in mse psnr ssim ms_ssim pearson; do near "$(json cuda.json $kind.mean)" "$(json cpu.json $kind.mean)" 1e-9; done
+    awk 'NR == FNR { split($0, a, ","); for (i in a) want[FNR, i] = a[i]; next }
+        { n = split($0, b, ","); for (i = 1; i <= n; i++) if (b[i] != want[FNR, i] && !(b[i] + 0 != 0 && (b[i] - want[FNR, i]) ^ 2 < 1e-18)) { print FNR, i, b[i], want[FNR, i]; bad = 1 } }
+        END { exit bad || FNR != 31 }' cpu.csv cuda.csv
+    fails 1 bin/vq-metrics --device cuda --reference cells.vqt x.vqt
+    echo "$err" >cuda
+    fails 1 bin/vq-metrics --device cpu --reference cells.vqt x.vqt
+    same "$err" "$(cat cuda)"
 }
 
 @test "where nothing can be captured: the same bytes, and -v says so" {

@@ -1,4 +1,4 @@
-/* cuda: what the C files of the CUDA backend share. They are built into lib/vq/libvq_cuda.so, which lib/backend.c loads when it is asked for;
+/* cuda: what the C files of the CUDA backend share. They are built into lib/vq/libvq_cuda.so, which lib/backend_cuda.c loads when it is asked for;
  * what they need of lib/base and lib/model/graph is the program's own. The kernels (kernels.h) know nothing of this. */
 #ifndef VQ_CUDA_H
 #define VQ_CUDA_H
@@ -10,17 +10,18 @@
 #include "lib/backend.h"
 #include "lib/cuda/kernels.h"
 
+/* Device memory that grows; what was in it is lost then. */
+typedef struct { char *at; size_t bytes; } cuda_area;
+
 typedef struct {
 	vq_backend b;
 	cudaStream_t stream;    /* everything runs on it, in order, but for */
 	cudaStream_t copies;    /* what the host brings, on its way while the run before is under way */
 	cudnnHandle_t dnn;
 	cublasLtHandle_t blas;
+	cuda_area pictures;     /* of cuda_maps */
 	bool tensor;            /* bf16 on tensor cores: compute capability 8.0 and up */
 } cuda_backend;
-
-/* Device memory that plans share and that grows; what was in it is lost then. */
-typedef struct { char *at; size_t bytes; } cuda_area;
 
 /* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update, or, of a frozen network, made
  * once: one for each type in use. */
@@ -180,8 +181,10 @@ void cuda_node_drop(cuda_node *c);
 /* plan.c */
 vq_status cuda_plan_hold(vq_plan *p); /* what it needs of the store: its arena, scratch memory, slots */
 void cuda_plan_table(vq_backend *b);
+/* pictures.c: vq_backend.maps */
+vq_status cuda_maps(vq_backend *b, int n, const vq_pictures *p, const double *kernel, double range, vq_maps *out);
 
-/* What lib/backend.c looks up: b is the backend or NULL. */
+/* What lib/backend_cuda.c looks up: b is the backend or NULL. */
 __attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads);
 
 #endif

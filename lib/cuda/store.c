@@ -241,6 +241,7 @@ static void close_backend(vq_backend *b)
 	cuda_backend *c = (cuda_backend *)b;
 	if (!c)
 		return;
+	cudaFree(c->pictures.at);
 	if (c->blas)
 		cublasLtDestroy(c->blas);
 	if (c->dnn)
@@ -299,6 +300,7 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.store_average = store_average;
 	c->b.store_frozen = store_frozen;
 	c->b.waits = count_waits;
+	c->b.maps = cuda_maps;
 	c->b.close = close_backend;
 	cuda_plan_table(&c->b);
 	cuda_transfer_table(&c->b);
