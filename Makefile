@@ -2,7 +2,8 @@
 #   BUILD=build           where objects and programs go
 #   WERROR=1              warnings are errors (what `make check` uses)
 #   SAN=1                 AddressSanitizer and UndefinedBehaviorSanitizer
-#   CUDA=0                no CUDA backend; CUDA=1: it must be built; else when nvcc and cuDNN 9 are found (CUDA_HOME=/usr/local/cuda)
+#   CUDA=0                no CUDA backend; CUDA=1: it must be built; else when nvcc and cuDNN 9 are found (CUDA_HOME=/usr/local/cuda;
+#                         CUDNN_HOME, CUBLAS_HOME: where include and lib of these are, else looked for there and among python3's packages)
 #   CUDA_ARCHS=90         the devices that it holds code for; others from 7.5 on translate it once, when they first run it. For a package:
 #                         CUDA_ARCHS=all
 #   PREFIX=/usr/local DESTDIR=
@@ -42,7 +43,14 @@ LDLIBS   := -ldnnl $(BLAS_LIB) -ltiff -lpng $(if $(DEFLATE),-ldeflate) -lzstd -l
 # The CUDA backend is a file of its own, which the programs load when they are asked for it; it takes what it needs of lib from them.
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null)))
 NVCC      ?= $(CUDA_HOME)/bin/nvcc
-CUDNN_H   := $(firstword $(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h /usr/include/*-linux-gnu/cudnn.h))
+# cuDNN and cuBLAS may also have come as packages of python3's, with libraries under their versions' names alone.
+NVIDIA    := $(wildcard $(patsubst %/bin/python3,%,$(shell command -v python3 2>/dev/null))/lib/python3*/*-packages/nvidia)
+CUDNN_H   := $(firstword $(if $(CUDNN_HOME),$(wildcard $(CUDNN_HOME)/include/cudnn.h),$(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h /usr/include/*-linux-gnu/cudnn.h \
+             $(addsuffix /cudnn/include/cudnn.h,$(NVIDIA)))))
+CUDNN_HOME  ?= $(patsubst %/include/cudnn.h,%,$(filter $(addsuffix /%,$(NVIDIA)),$(CUDNN_H)))
+CUBLAS_HOME ?= $(if $(wildcard $(CUDA_HOME)/include/cublasLt.h /usr/include/cublasLt.h),,$(firstword $(patsubst %/include/cublasLt.h,%,$(wildcard $(addsuffix /*/include/cublasLt.h,$(NVIDIA))))))
+PART_OF    = $(if $(1),-L$(1)/lib -Wl$(comma)-rpath$(comma)$(1)/lib $(firstword $(patsubst $(1)/lib/%,-l:%,$(wildcard $(1)/lib/lib$(2).so.*)) -l$(2)),-l$(2))
+comma     := ,
 ifeq ($(origin CUDA),undefined)
 CUDA      := $(if $(SAN),0,$(if $(wildcard $(NVCC)),$(if $(CUDNN_H),1,0),0))
 endif
@@ -65,6 +73,9 @@ OBJ    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
 all: $(TOOLS) $(CUDA_LIB)
+ifneq ($(CUDA),1) # one of an earlier build would be loaded
+	@rm -f $(BUILD)/lib/vq/libvq_cuda.so
+endif
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -133,15 +144,18 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvq.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- CUDA ---------------------------------------------------------------------------------------------------------
-GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state $(if $(GPU_MIN),,test_model test_train test_train_out test_refit test_perceptual)
+GPU_UNITS  := $(patsubst %.c,%,$(notdir $(wildcard tests/unit/test_ops_*.c))) test_graph test_again test_alike test_state test_train $(if $(GPU_MIN),,test_model test_train_out test_refit test_perceptual)
 CUDA_ARCHS ?= 90
 CUDA_ALL    = $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),75 80 86 89 90 100)
 CUDA_CODE   = $(foreach a,$(if $(filter all,$(CUDA_ARCHS)),$(CUDA_ALL),$(CUDA_ARCHS)),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_75,code=compute_75
 CUDA_OBJ   := $(CUDA_SRC:%.c=$(BUILD)/cuda/%.o)
-CUDA_LIBS  := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcudart_static -lrt -lpthread -ldl
+CUDA_DIR   := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64
+CUDA_INC   := $(addprefix -isystem ,$(addsuffix /include,$(CUDNN_HOME) $(CUBLAS_HOME) $(CUDA_HOME)))
+CUDNN_LIB  := $(call PART_OF,$(CUDNN_HOME),cudnn)
+CUDA_LIBS  := $(CUDNN_LIB) $(call PART_OF,$(CUBLAS_HOME),cublasLt) $(CUDA_DIR) -lcudart_static -lrt -lpthread -ldl
 $(BUILD)/cuda/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLC) -fPIC $(if $(filter tests/gpu/driver.c,$<),,-fvisibility=hidden) -isystem $(CUDA_HOME)/include -c -o $@ $<
+	$(CC) $(ALLC) -fPIC $(if $(filter tests/gpu/driver.c,$<),,-fvisibility=hidden) $(CUDA_INC) -c -o $@ $<
 $(BUILD)/cuda/archs: force # changes only when the list does
 	@mkdir -p $(@D)
 	@echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' > $@
@@ -155,8 +169,9 @@ $(BUILD)/lib/vq/libvq_cuda.so: $(CUDA_OBJ) $(patsubst %.cu,$(BUILD)/cuda/%.o,$(w
 	$(CXX) -shared -o $@ $^ $(CUDA_LIBS)
 
 # The whole backend on the host: the same tests of the engine that make check-gpu puts to a device. They find the backend beside them.
+HOST_CUDA  := $(addprefix $(BUILD)/cuda/tests/,gpu/host.o gpu/streams.o unit/fibres.o)
 HOST_UNITS := $(addprefix $(BUILD)/emulated/unit/,$(GPU_UNITS))
-$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/transfer.o lib/cuda/nodes.o lib/cuda/spec.o tests/gpu/host.o tests/gpu/streams.o tests/unit/fibres.o) $(EMULATED)
+$(BUILD)/emulated/lib/vq/libvq_cuda.so: $(addprefix $(BUILD)/cuda/,lib/cuda/store.o lib/cuda/plan.o lib/cuda/transfer.o lib/cuda/nodes.o lib/cuda/spec.o lib/cuda/pictures.o) $(HOST_CUDA) $(EMULATED)
 	@mkdir -p $(@D)
 	$(CXX) $(CFLAGS) -shared -o $@ $^
 $(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o
@@ -165,16 +180,26 @@ $(BUILD)/emulated/driver/libcuda.so.1: $(BUILD)/cuda/tests/gpu/driver.o
 $(BUILD)/gpu/%: $(BUILD)/obj/tests/gpu/%.o $(call OBJ,$(UNIT_AUX)) $(BUILD)/libvq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# Our kernels, timed by themselves; on the host that they run at all.
+$(BUILD)/gpu/kernels: $(BUILD)/cuda/tests/gpu/kernels.o $(patsubst %.cu,$(BUILD)/cuda/%.o,$(wildcard lib/cuda/*.cu)) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CUDA_DIR) -lcudart_static -lrt $(LDLIBS)
+$(BUILD)/emulated/gpu/kernels: $(BUILD)/cuda/tests/gpu/kernels.o $(HOST_CUDA) $(EMULATED) $(BUILD)/libvq.a
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The operation graphs of the models' convolutions, made by cuDNN without a device.
 $(BUILD)/gpu/graphs: $(BUILD)/cuda/tests/gpu/graphs.o $(BUILD)/cuda/lib/cuda/conv.o $(BUILD)/cuda/lib/cuda/spec.o $(BUILD)/libvq.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudnn -lcudart_static -lrt
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDNN_LIB) $(CUDA_DIR) -lcudart_static -lrt
 $(BUILD)/emulated/unit/%: $(BUILD)/unit/%
+	@mkdir -p $(@D)
+	cp $< $@
+$(BUILD)/emulated/bench/%: $(BUILD)/bench/%
 	@mkdir -p $(@D)
 	cp $< $@
 
 .PHONY: units bench-programs
-units: $(UNITS) $(if $(CUDA_LIB),$(BUILD)/gpu/graphs $(HOST_UNITS) $(addprefix $(BUILD)/emulated/,lib/vq/libvq_cuda.so driver/libcuda.so.1))
+units: $(UNITS) $(if $(CUDA_LIB),$(BUILD)/gpu/graphs $(HOST_UNITS) $(addprefix $(BUILD)/emulated/,bench/steps gpu/kernels lib/vq/libvq_cuda.so driver/libcuda.so.1))
 bench-programs: $(BENCH)
 
 -include $(shell find $(BUILD)/obj $(BUILD)/emulated $(BUILD)/cuda -name '*.d' 2>/dev/null)
@@ -270,15 +295,18 @@ bench-steps: deps
 # Tests and timings of the CUDA backend on a device. GPU_MIN=1: of what gpu-min builds, which needs no library but CUDA's and cuDNN.
 .PHONY: gpu-min check-gpu bench-gpu
 GPU_BUILD := $(BUILD)/$(if $(GPU_MIN),gpu-min,check)
-GPU_PARTS := $(addprefix $(GPU_BUILD)/,$(addprefix unit/,$(GPU_UNITS)) gpu/probe gpu/ops lib/vq/libvq_cuda.so $(if $(GPU_MIN),,bench/steps bin/vq-synth bin/vq-normalize bin/vq-train))
+GPU_PARTS := $(addprefix $(GPU_BUILD)/,$(addprefix unit/,$(GPU_UNITS)) gpu/probe gpu/ops gpu/kernels bench/steps lib/vq/libvq_cuda.so $(if $(GPU_MIN),,bin/vq-synth bin/vq-normalize bin/vq-train))
 gpu-min:
 	@$(MAKE) --no-print-directory -s GPU_MIN=1 CUDA=1 BUILD=$(BUILD) gpu-parts
 .PHONY: gpu-parts
 gpu-parts:
 	@$(MAKE) --no-print-directory -s -j$$(nproc) CUDA=1 BUILD=$(GPU_BUILD) $(GPU_PARTS)
+# CUDA=1: what else would be skipped fails.
 check-gpu bench-gpu: %-gpu: force
 	@if [ "$(CUDA)" != 1 ]; then echo "$@: skipped: nvcc and cuDNN are not there"; exit 0; fi; \
-	$(MAKE) --no-print-directory -s BUILD=$(BUILD) gpu-parts && BUILD="$(GPU_BUILD)" UNITS="$(GPU_UNITS)" MAKE="$(MAKE)" TORCH_PYTHON="$(TORCH_PYTHON)" tests/gpu/$*
+	[ -n "$(CUDNN_H)" ] && [ -x "$(NVCC)" ] || { echo "$@: nvcc and cuDNN 9 are needed (CUDA_HOME, CUDNN_HOME)" >&2; exit 1; }; \
+	$(MAKE) --no-print-directory -s BUILD=$(BUILD) gpu-parts && BUILD="$(GPU_BUILD)" UNITS="$(GPU_UNITS)" MAKE="$(MAKE)" TORCH_PYTHON="$(TORCH_PYTHON)" \
+	    REQUIRED="$(if $(filter command environment,$(firstword $(origin CUDA))),1)" tests/gpu/$*
 
 fuzz: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all
@@ -290,6 +318,7 @@ man: all
 	@for t in $(TOOLS); do tests/man-options $$t man/$$(basename $$t).1; done
 
 install: all
+	$(if $(CUDA_LIB),,rm -f $(DESTDIR)$(PREFIX)/lib/vq/libvq_cuda.so)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man{1,5,7} $(DESTDIR)$(PREFIX)/share/vq/configs $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install $(TOOLS) $(DESTDIR)$(PREFIX)/bin
 	$(if $(CUDA_LIB),install -D $(CUDA_LIB) $(DESTDIR)$(PREFIX)/lib/vq/libvq_cuda.so)

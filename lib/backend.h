@@ -170,11 +170,20 @@ typedef struct { double f32, bf16, memory; } vq_peak;
 
 typedef enum { VQ_BUF_STATE, VQ_BUF_PARAM, VQ_BUF_GRAD, VQ_BUF_M, VQ_BUF_V, VQ_BUF_MEAN /* averaged weights */, VQ_BUFS } vq_buf_kind;
 
+/* Two pictures of h x w without gaps, in the host's memory; mask: bytes, or NULL. What SSIM and MS-SSIM (lib/eval/metrics.h) need of them: the
+ * means of SSIM and of its factor of contrast and structure over n centres, over all (0) and over those whose mask is 1; at each scale that is
+ * large enough, coarser ones next, the others with n = 0. */
+enum { VQ_MAP_SCALES = 5 };
+typedef struct { const double *x, *y; const uint8_t *mask; int h, w; } vq_pictures;
+typedef struct { double ssim, cs; int64_t n; } vq_map_mean;
+typedef struct { vq_map_mean scale[2][VQ_MAP_SCALES]; } vq_maps;
+
 struct vq_backend {
 	const char *name;       /* "cpu", "cuda" */
 	char isa[64];           /* "avx512_bf16", ... recorded in code streams */
 	int threads;
 	char instead[256];      /* asked for "auto": why this is not the device; else empty */
+	char slow[256];         /* why runs take longer than they could, once that is known; else empty */
 	bool bf16;              /* real bf16 instructions at hand */
 	bool bf16_faster;       /* ... and they compute faster than those of f32: what mixed_precision "auto" goes by */
 	int ahead;              /* runs of a store that may be started before the oldest is finished, besides that one; 0: plan_start does all at once */
@@ -213,6 +222,11 @@ struct vq_backend {
 	const double *(*plan_seconds)(const vq_plan *);
 	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */
 	const char *(*plan_impl)(const vq_plan *, int node);
+	/* The maps of n pairs at once; kernel: the six weights of SSIM's filter from its middle on. NULL: the host does that itself. */
+	vq_status (*maps)(vq_backend *, int n, const vq_pictures *, const double *kernel, double range, vq_maps *out);
+	/* How often the host waited for the device so far, other than in plan_finish, or asked for memory that both see: a run that is not the first
+	 * of its plan adds none. NULL: there is nothing to wait for. */
+	uint64_t (*waits)(const vq_backend *);
 	/* What the device can do at best, measured in about a second. NULL: this one does not tell. */
 	vq_peak (*peak)(vq_backend *);
 	void (*close)(vq_backend *);
@@ -221,6 +235,8 @@ struct vq_backend {
 /* device: "cpu", "cuda" or "auto" (cuda where there is one, else cpu, with `instead` set). threads at least 1. Not built, no driver or no
  * device: VQ_EUNSUP, with which of them it is. */
 vq_status vq_backend_open(vq_backend **b, const char *device, int threads);
+/* "cuda" alone, for programs that need no other: they do not link the CPU backend. */
+vq_status vq_backend_cuda(vq_backend **b, int threads);
 const char *vq_op_name(vq_op op);
 
 /* For backends: whether a flat buffer of a store has this piece; VQ_EINVAL where it has not. */

@@ -42,6 +42,10 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     vq-encode -m run/model.safetensors cells.vqt >codes.vqt
     fails 1 vq-decode --device cuda -m run/model.safetensors codes.vqt
     same "$err" "vq-decode: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
+    fails 1 vq-metrics --device cuda --reference cells.vqt cells.vqt
+    same "$err" "vq-metrics: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
+    ok vq-metrics -v --reference cells.vqt cells.vqt
+    has "$err" "vq-metrics: computing on the CPU: no NVIDIA driver (libcuda.so.1) on this machine"
 }
 
 @test "a driver without a device" {
@@ -63,7 +67,7 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     built
     nm -D --undefined-only "$lib" | awk '$2 ~ /^vq_/ { print $2 }' | sort >wanted
     [ -s wanted ]
-    for tool in vq-train vq-encode vq-decode; do
+    for tool in vq-train vq-encode vq-decode vq-metrics; do
         nm -D --defined-only "$VQ_BUILD/bin/$tool" | awk '{ print $3 }' | sort | comm -23 wanted - | sed "s/^/$tool has no /"
     done >missing
     same "$(cat missing)" ""
@@ -101,12 +105,21 @@ on_the_host() {
     "$VQ_BUILD/gpu/graphs"
 }
 
+@test "each kernel that is timed runs" {
+    [ -x "$VQ_BUILD/emulated/gpu/kernels" ] || skip "built without CUDA"
+    for shape in "2 6 16" "1 3 5"; do
+        ok "$VQ_BUILD/emulated/gpu/kernels" $shape 1
+        for name in add "silu bwd" "bias + relu" norm "norm bwd" pool resize loss adamw "quantize " "ema sums" attention; do has "$out" "
+$name"; done
+    done
+}
+
 # Programs that find the emulated backend beside them.
 host_tools() {
     built
     [ -e "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" ] || skip "no emulated backend"
     mkdir -p bin lib/vq
-    cp "$VQ_BUILD/bin/vq-train" "$VQ_BUILD/bin/vq-encode" bin/
+    cp "$VQ_BUILD/bin/vq-train" "$VQ_BUILD/bin/vq-encode" "$VQ_BUILD/bin/vq-metrics" bin/
     cp "$VQ_BUILD/emulated/lib/vq/libvq_cuda.so" lib/vq/
     vq-synth -n 8 --max-size 40 | vq-normalize >cells.vqt
     export LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver
@@ -145,6 +158,65 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     [ -n "$(last cpu train.usage)" ]
 }
 
+# The library's own count, and the emulation's of all that would wait: of 8 steps and of 3, so that what differs is the steps'.
+@test "no step waits for the device, but for the end of the one before" {
+    built
+    [ -e "$VQ_BUILD/emulated/bench/steps" ] || skip "no emulated backend"
+    export LD_LIBRARY_PATH=$VQ_BUILD/emulated/driver VQ_EMULATED_TELL=1 VQ_BENCH_DEVICE=cuda
+    for steps in 3 8; do
+        ok "$VQ_BUILD/emulated/bench/steps" codes 8 1 f32 1 $steps
+        same "$(json .stdout waits)" 0
+        echo "$err" | sed 's/[^0-9]\+/ /g' >waits-$steps
+    done
+    same "$(paste -d ' ' waits-3 waits-8 | awk '{ print $5 - $1, $6 - $2, $7 - $3, $8 - $4 }')" "0 5 0 5"
+}
+
+# Nothing of a training waits between the making of a plan and its first run in an encoder.
+@test "the first input, whichever stream is first" {
+    host_tools
+    vq-train -q --device cpu -o run "${small[@]}" cells.vqt
+    bin/vq-encode --threads 1 --device cpu -m run/model.safetensors cells.vqt | vq-codebook-stats >cpu
+    for eager in 0 1 2; do
+        VQ_EMULATED_EAGER=$eager bin/vq-encode --threads 1 --device cuda -m run/model.safetensors cells.vqt >codes.vqt
+        vq-codebook-stats codes.vqt >cuda
+        cmp cpu cuda
+    done
+}
+
+# Cells with masks of every size there is, from one too small for SSIM on.
+@test "metrics on the host: those of the CPU, and what is wrong with a record is said alike" {
+    host_tools
+    vq-synth -n 30 --max-size 60 | vq-normalize >x.vqt
+    vq-train -q --device cpu -o run "${small[@]}" cells.vqt
+    vq-encode -m run/model.safetensors x.vqt | vq-decode -m run/model.safetensors >y.vqt
+    for device in cpu cuda; do
+        ok bin/vq-metrics --device $device --threads 2 --per-record $device.csv --reference x.vqt y.vqt
+        cp .stdout $device.json
+    done
+    for kind in mse psnr ssim ms_ssim pearson; do near "$(json cuda.json $kind.mean)" "$(json cpu.json $kind.mean)" 1e-9; done
+    awk 'NR == FNR { split($0, a, ","); for (i in a) want[FNR, i] = a[i]; next }
+        { n = split($0, b, ","); for (i = 1; i <= n; i++) if (b[i] != want[FNR, i] && !(b[i] + 0 != 0 && (b[i] - want[FNR, i]) ^ 2 < 1e-18)) { print FNR, i, b[i], want[FNR, i]; bad = 1 } }
+        END { exit bad || FNR != 31 }' cpu.csv cuda.csv
+    fails 1 bin/vq-metrics --device cuda --reference cells.vqt x.vqt
+    echo "$err" >cuda
+    fails 1 bin/vq-metrics --device cpu --reference cells.vqt x.vqt
+    same "$err" "$(cat cuda)"
+}
+
+@test "where nothing can be captured: the same bytes, and -v says so" {
+    host_tools
+    ok bin/vq-train --device cuda -o graphs "${small[@]}" --steps 5 cells.vqt
+    VQ_EMULATED_LOOSE=1 ok bin/vq-train -v --device cuda -o loose "${small[@]}" --steps 5 cells.vqt
+    cmp graphs/model.safetensors loose/model.safetensors
+    has "$err" "vq-train: operations are started one by one, since they could not be captured: CUDA: cudaGraphInstantiate: "
+}
+
+@test "an engine that fails, and not for want of support, is told" {
+    host_tools
+    VQ_EMULATED_BROKEN=1 fails 1 bin/vq-train --device cuda -o run "${small[@]}" --set mixed_precision=bf16 cells.vqt
+    has "$err" "cuDNN: an emulated failure"
+}
+
 @test "a step that is not finite is named as on the CPU, though the next one is under way when it is seen" {
     host_tools
     for device in cpu cuda; do
@@ -173,4 +245,150 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     VQ_EMULATED_MEMORY=6000000 fails 1 bin/vq-train --device cuda -o run "${small[@]}" cells.vqt
     [[ $err =~ "out of device memory: "[a-z\ ]+" needs "[0-9.]+" MiB and "[0-9.]+" of 5.7 MiB are free; lower pixels_per_step or batch_size, or set checkpoint_activations" ]] || { echo "$err"; return 1; }
     [ ! -e run/model.safetensors ]
+    # and where there was a training, it stays as it is; other programs have another setting to lower
+    ok bin/vq-train --device cuda -o run "${small[@]}" cells.vqt
+    cp -r run before
+    VQ_EMULATED_MEMORY=6000000 fails 1 bin/vq-train --device cuda -o run --resume "${small[@]}" cells.vqt
+    has "$err" "out of device memory: "
+    cmp run/last.ckpt before/last.ckpt
+    cmp run/model.safetensors before/model.safetensors
+    VQ_EMULATED_MEMORY=1000000 fails 1 bin/vq-encode --threads 1 --device cuda -m run/model.safetensors cells.vqt
+    [[ $err =~ "out of device memory: ".*"; lower --threads"$ ]] || { echo "$err"; return 1; }
+}
+
+# What make would do, of what it finds.
+plan() { env -u MAKEFLAGS -u MAKELEVEL PATH="$PWD/bin:$PATH" make -n -C "$ROOT" BUILD="$PWD/build" "$@"; }
+package() { # DIR NAME VERSION HEADER
+    mkdir -p "$1/include" "$1/lib"
+    touch "$1/include/$4.h" "$1/lib/lib$2.so.$3"
+}
+
+@test "cuDNN and cuBLAS that came as packages of python3's" {
+    site=lib/python3.11/site-packages/nvidia
+    mkdir -p bin cuda/bin
+    touch bin/python3 cuda/bin/nvcc
+    chmod +x bin/python3 cuda/bin/nvcc
+    package $site/cudnn cudnn 9 cudnn
+    package $site/cublas cublasLt 12 cublasLt
+    [ ! -e /usr/include/cublasLt.h ] && ! ls /usr/include/cudnn.h /usr/include/*-linux-gnu/cudnn.h 2>/dev/null || skip "the system has its own"
+    here=$PWD
+    plan CUDA_HOME="$here/cuda" "$here/build/lib/vq/libvq_cuda.so" >said
+    grep -q -- "-isystem $here/$site/cudnn/include -isystem $here/$site/cublas/include -isystem $here/cuda/include" said
+    grep -q -- "-L$here/$site/cudnn/lib -Wl,-rpath,$here/$site/cudnn/lib -l:libcudnn.so.9 -L$here/$site/cublas/lib -Wl,-rpath,$here/$site/cublas/lib -l:libcublasLt.so.12" said
+    # a place that is named comes first, and CUDA's own before python's
+    package named cudnn 9 cudnn
+    plan CUDA_HOME="$here/cuda" CUDNN_HOME="$here/named" "$here/build/lib/vq/libvq_cuda.so" >said
+    grep -q -- "-L$here/named/lib -Wl,-rpath,$here/named/lib -l:libcudnn.so.9" said
+    package cuda cudnn 9 cudnn
+    touch cuda/include/cublasLt.h
+    plan CUDA_HOME="$here/cuda" "$here/build/lib/vq/libvq_cuda.so" >said
+    grep -q -- " -lcudnn -lcublasLt -L$here/cuda/lib64" said
+    ! grep -q "$site" said
+}
+
+@test "CUDA=1 without what it needs fails" {
+    mkdir empty
+    for target in check-gpu bench-gpu; do
+        run_split env -u MAKEFLAGS -u MAKELEVEL make -s -C "$ROOT" BUILD="$PWD/build" CUDA=1 CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" $target
+        [ "$status" != 0 ]
+        has "$err" "$target: nvcc and cuDNN 9 are needed (CUDA_HOME, CUDNN_HOME)"
+        ok env -u MAKEFLAGS -u MAKELEVEL make -s -C "$ROOT" BUILD="$PWD/build" CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" NVCC="$PWD/empty/nvcc" $target
+        same "$out" "$target: skipped: nvcc and cuDNN are not there"
+    done
+}
+
+@test "CUDA=0 leaves no backend of an earlier build" {
+    mkdir -p build/lib/vq
+    touch build/lib/vq/libvq_cuda.so
+    plan CUDA=0 all >said
+    grep -qF "rm -f $PWD/build/lib/vq/libvq_cuda.so" said
+    ! grep -q -- '-o .*libvq_cuda.so' said
+}
+
+# tests/gpu/check with a device, units and a sanitizer that are scripts.
+program() { # PATH, text on stdin
+    mkdir -p "$(dirname "$1")"
+    { echo '#!/bin/sh'; cat; } >"$1"
+    chmod +x "$1"
+}
+device_of_scripts() {
+    echo 'echo sm_00' | program build/gpu/probe
+    for unit in test_ops_conv test_ops_norm test_graph test_state; do echo 'echo "ok 1 - all"' | program build/unit/$unit; done
+    echo "echo '{\"waits\":0}'" | program build/bench/steps
+}
+check_gpu() { PATH="$PWD/bin:$PATH" BUILD="$PWD/build" UNITS="test_ops_conv test_ops_norm test_graph test_state" "$ROOT/tests/gpu/check"; }
+
+@test "check-gpu under a sanitizer: what runs, what cannot, what did not" {
+    device_of_scripts
+    echo 'echo "========= COMPUTE-SANITIZER"; echo "$2 ${5##*/}" >>ran; exec "$5"' | program bin/compute-sanitizer
+    sed -i "s,>>ran,>>$PWD/ran," bin/compute-sanitizer
+    ok check_gpu
+    has "$out" "check-gpu: 11 tests passed, 0 parts failed"
+    same "$(cat ran)" "$(printf '%s\n' 'memcheck test_ops_conv' 'racecheck test_ops_conv' 'memcheck test_ops_norm' 'racecheck test_ops_norm' 'synccheck test_ops_norm' \
+        'initcheck test_ops_norm' 'memcheck test_graph')"
+    echo 'echo "========= COMPUTE-SANITIZER"; echo "========= Error: Device not supported. See the manual."; exit 1' | program bin/compute-sanitizer
+    ok check_gpu
+    has "$out" "not run: test_ops_norm, initcheck: Error: Device not supported. See the manual."
+    has "$out" "check-gpu: 4 tests passed, 0 parts failed"
+    echo 'echo "========= ERROR SUMMARY: 0 errors"' | program bin/compute-sanitizer
+    run_split check_gpu
+    [ "$status" = 1 ]
+    has "$out" "FAILED test_graph, memcheck"
+    echo '"$5"; echo "========= Invalid read"; exit 3' | program bin/compute-sanitizer
+    run_split check_gpu
+    [ "$status" = 1 ]
+    has "$out" "Invalid read"
+}
+
+@test "check-gpu: a step that waits, a test that fails, no device" {
+    device_of_scripts
+    echo "echo '{\"waits\":3}'" | program build/bench/steps
+    run_split check_gpu
+    [ "$status" = 1 ]
+    has "$out" "FAILED no step waits for the device"
+    device_of_scripts
+    echo 'echo "not ok 1 - it"; exit 1' | program build/unit/test_state
+    run_split check_gpu
+    [ "$status" = 1 ]
+    has "$out" "FAILED test_state"
+    echo 'echo none; exit 77' | program build/gpu/probe
+    ok check_gpu
+    same "$out" "check-gpu: skipped: none"
+    REQUIRED=1 run_split check_gpu
+    [ "$status" = 1 ]
+    same "$err" "check-gpu: none"
+}
+
+@test "bench-gpu: what is asked for, beside a PyTorch that is elsewhere" {
+    device_of_scripts
+    for part in ops kernels; do program build/gpu/$part </dev/null; done
+    echo 'echo "{\"engine\":\"vq sm_00\",\"model\":\"$1\",\"size\":$2,\"batch\":$3,\"dtype\":\"$4\",\"train_ms\":2.50,\"waits\":0}"' | program build/bench/steps
+    cat <<'PY' | program bin/torch
+echo "$@" >>asked
+for mode in eager compile; do echo '{"engine": "torch 2", "model": "codes", "size": 64, "batch": 8, "dtype": "fp32", "mode": "'$mode'", "train_ms": '${#mode}.5', "infer_ms": 1}'; done
+PY
+    mkdir peers
+    BUILD=$PWD/build TORCH_PYTHON=$PWD/bin/torch PEERS=$PWD/peers BATCH=8 STEPS=3 MODELS=codes SIZES=64 DTYPES=f32,bf16 ok "$ROOT/tests/gpu/bench"
+    same "$(cat peers/asked)" "torch_bench.py --device cuda --batch 8 --steps 3 --models codes --sizes 64 --dtypes fp32,bf16 --modes eager,compile"
+    has "$out" "codes 64 f32                   2.50 ms  eager 5.5  compile 7.5  2.20x"
+    has "$out" "codes 64 bf16                  2.50 ms"
+    echo 'exit 1' | program build/bench/steps
+    BUILD=$PWD/build PARTS=steps MODELS=codes SIZES=64 DTYPES=bf16 run_split "$ROOT/tests/gpu/bench"
+    [ "$status" = 1 ]
+    has "$out" "failed: codes 64 bf16"
+}
+
+# No nvcc for this: the backend itself is of the same files as everywhere.
+@test "what gpu-min builds beside the backend links neither image, JSON nor CPU libraries" {
+    built
+    long_only
+    min=$VQ_BUILD/gpu-min
+    units=$(env -u MAKEFLAGS -u MAKELEVEL make -n -C "$ROOT" GPU_MIN=1 CUDA=1 BUILD=build gpu-parts | grep -o 'gpu-min/\(unit\|gpu\|bench\)/[a-z_]*' | sort -u | grep -v gpu/kernels)
+    grep -q 'unit/test_train$' <<<"$units" && grep -q 'bench/steps$' <<<"$units"
+    ok env -u MAKEFLAGS -u MAKELEVEL make -s -j2 -C "$ROOT" GPU_MIN=1 CUDA=1 WERROR=1 BUILD="$min" ${units//gpu-min/$min}
+    for path in "$min"/unit/test_* "$min"/gpu/ops "$min"/bench/steps; do
+        ! readelf -d "$path" | grep NEEDED | grep -E 'tiff|png|cjson|dnnl|blas|zstd|hdf5|deflate' || { echo "$path"; return 1; }
+    done
+    run_split "$min/gpu/probe"
+    [ "$status" = 77 ] || [ "$status" = 0 ]
 }

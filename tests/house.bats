@@ -37,9 +37,9 @@ none() {
         case $file in
         lib/base.* | lib/tensor.* | lib/rng.*) down='lib/(base|tensor|rng)\.h' ;;
         lib/image/*)   down='lib/((base|tensor|rng)\.h|image/.*)' ;;
-        lib/eval/*)    down='lib/((base|tensor|rng)\.h|(image|eval)/.*)' ;;
+        lib/eval/*)    down='lib/((base|tensor|rng|backend)\.h|(image|eval)/.*)' ;;
         lib/backend.h) down='lib/(base|tensor|rng)\.h' ;;
-        lib/backend.c) down='lib/((base|tensor|rng|backend)\.h|cpu/cpu\.h|cuda/cuda\.h)' ;;
+        lib/backend*.c) down='lib/((base|tensor|rng|backend)\.h|cpu/cpu\.h|model/graph\.h)' ;;
         lib/cpu/*)     down='lib/((base|tensor|rng|backend)\.h|cpu/.*|model/graph\.h)' ;;
         lib/cuda/*)    down='lib/((base|tensor|rng|backend)\.h|cuda/.*|model/graph\.h)' ;;
         lib/model/*)   down='lib/((base|tensor|rng|backend)\.h|(image|model)/.*|train/config\.h)' ;; # the configuration is plain data
@@ -88,7 +88,7 @@ calls() {
 }
 
 @test "filters link neither oneDNN nor OpenBLAS" {
-    for tool in vq-crop vq-normalize vq-pad vq-batch vq-synth vq-info; do
+    for tool in vq-crop vq-normalize vq-pad vq-batch vq-synth vq-info vq-metrics; do
         [ -x "$VQ_BUILD/bin/$tool" ] || { echo "$tool is not built"; return 1; }
         readelf -d "$VQ_BUILD/bin/$tool" | grep NEEDED | grep -E 'libdnnl|libopenblas|libcud' | none "$tool links"  || return 1
     done

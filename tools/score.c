@@ -83,6 +83,30 @@ double vq_score_grey_range(const vqt_record *reference)
 	return t == VQ_U8 ? 255 : t == VQ_U16 ? 65535 : 0;
 }
 
+/* What is before the first channel. */
+static vq_status begin(vqt_record *image, vqt_record *reference, bool grey, vq_pair *pair, vq_record_score *out)
+{
+	vq_norm norm;
+	VQ_TRY(vq_norm_get(image->meta, &norm));
+	if (grey) {
+		VQ_TRY(to_grey(image));
+		vq_status s = to_grey(reference);
+		if (s < 0)
+			return vq_context(s, "the reference");
+	}
+	VQ_TRY(vq_pair_make(pair, image, reference));
+	*out = (vq_record_score){ .channels = (int)pair->image->shape[0], .h = pair->at.h, .w = pair->at.w };
+	for (int c = 0; c < norm.channels && c < out->channels; c++)
+		out->clipped[c] = norm.clipped[c];
+	return VQ_OK;
+}
+
+static void end(vq_record_score *out)
+{
+	for (int k = 0; k < 2; k++)
+		out->mean[k] = vq_score_mean(out->channel[k], out->channels);
+}
+
 static vq_status score_channels(vq_score_scratch *scratch, const vq_pair *pair, const char *id, double range, vq_record_score *out)
 {
 	const int64_t h = pair->at.h, w = pair->at.w;
@@ -95,28 +119,61 @@ static vq_status score_channels(vq_score_scratch *scratch, const vq_pair *pair, 
 		if (s < 0)
 			return vq_context(s, "record %s, channel %d", id, c + 1);
 	}
-	for (int k = 0; k < 2; k++)
-		out->mean[k] = vq_score_mean(out->channel[k], out->channels);
+	end(out);
 	return VQ_OK;
 }
 
 vq_status vq_score_record(vq_score_scratch *scratch, vqt_record *image, vqt_record *reference, double range, bool grey, vq_record_score *out)
 {
 	vq_pair pair;
-	vq_norm norm;
-	VQ_TRY(vq_norm_get(image->meta, &norm));
-	if (grey) {
-		VQ_TRY(to_grey(image));
-		vq_status s = to_grey(reference);
-		if (s < 0)
-			return vq_context(s, "the reference");
-	}
-	VQ_TRY(vq_pair_make(&pair, image, reference));
+	VQ_TRY(begin(image, reference, grey, &pair, out));
 	VQ_TRY(scratch_reserve(scratch, (size_t)(pair.at.h * pair.at.w)));
-	*out = (vq_record_score){ .channels = (int)pair.image->shape[0], .h = pair.at.h, .w = pair.at.w };
-	for (int c = 0; c < norm.channels && c < out->channels; c++)
-		out->clipped[c] = norm.clipped[c];
 	if (pair.mask)
 		out->inside = take_mask(pair.mask, &pair.reference_at, scratch->mask);
 	return score_channels(scratch, &pair, image->id, range, out);
+}
+
+/* --- in two parts, with a device between ---------------------------------------------------------------------------- */
+
+vq_status vq_score_take(vqt_record *image, vqt_record *reference, bool grey, vq_score_planes *p, vq_record_score *out)
+{
+	vq_pair pair;
+	*p = (vq_score_planes){0};
+	VQ_TRY(begin(image, reference, grey, &pair, out));
+	const size_t n = (size_t)(out->h * out->w);
+	p->data = vq_malloc(sizeof *p->data * 2 * n * (size_t)out->channels);
+	p->mask = pair.mask ? vq_malloc(n) : NULL;
+	if (!p->data || (pair.mask && !p->mask)) {
+		vq_score_planes_free(p);
+		return VQ_ENOMEM;
+	}
+	if (pair.mask)
+		out->inside = take_mask(pair.mask, &pair.reference_at, p->mask);
+	for (int c = 0; c < out->channels; c++) {
+		double *x = p->data + 2 * n * (size_t)c, *y = x + n;
+		take_plane(pair.reference, c, &pair.reference_at, x);
+		take_plane(pair.image, c, &pair.at, y);
+		p->channel[c] = (vq_pictures){ x, y, p->mask, (int)out->h, (int)out->w };
+		p->grey[c] = grey_of(&pair.norm, c);
+	}
+	return VQ_OK;
+}
+
+vq_status vq_score_with(const vq_score_planes *p, const vq_maps *maps, const char *id, double range, vq_record_score *out)
+{
+	for (int c = 0; c < out->channels; c++) {
+		const vq_pictures *v = &p->channel[c];
+		vq_status s = vq_score_plane_with(&maps[c], v->x, v->y, v->mask, v->h, v->w, range, p->grey[c], &out->channel[0][c], &out->channel[1][c]);
+		if (s < 0)
+			return vq_context(s, "record %s, channel %d", id, c + 1);
+	}
+	end(out);
+	return VQ_OK;
+}
+
+void vq_score_planes_free(vq_score_planes *p)
+{
+	free(p->data);
+	free(p->mask);
+	*p = (vq_score_planes){0};
 }

@@ -373,6 +373,8 @@ int main(int argc, char **argv)
 		vq_error("%s%s", vq_message(), r.saved ? "; the best model so far is kept" : "");
 	else
 		summary(&r);
+	if (*b->slow)
+		vq_info("%s", b->slow);
 	b->close(b);
 	train_run_free(&r);
 	checkpoint_close(&from);

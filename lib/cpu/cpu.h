@@ -1,4 +1,4 @@
-/* cpu: what the files of the CPU backend share. Nobody outside lib/cpu and lib/backend.c includes this. */
+/* cpu: what the files of the CPU backend share. Nobody outside lib/cpu and lib/backend_open.c includes this. */
 #ifndef VQ_CPU_H
 #define VQ_CPU_H
 

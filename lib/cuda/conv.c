@@ -16,7 +16,8 @@ vq_status cuda_dnn(cudnnStatus_t s, const char *what)
 	char why[256] = "";
 	cudnnGetLastErrorString(why, sizeof why);
 	why[strcspn(why, "\n")] = 0;
-	return vq_fail(s == CUDNN_STATUS_ALLOC_FAILED ? VQ_ENOMEM : VQ_EBACKEND, "cuDNN: %s: %s%s%s", what, cudnnGetErrorString(s), *why ? ": " : "", why);
+	vq_status st = s == CUDNN_STATUS_ALLOC_FAILED ? VQ_ENOMEM : CUDNN_STATUS_CATEGORY(s) == CUDNN_STATUS_NOT_SUPPORTED ? VQ_EUNSUP : VQ_EBACKEND;
+	return vq_fail(st, "cuDNN: %s: %s%s%s", what, cudnnGetErrorString(s), *why ? ": " : "", why);
 }
 
 static void drop(desc *d)
@@ -159,35 +160,40 @@ done:
 
 /* --- engines ------------------------------------------------------------------------------------------------------- */
 
-/* Deterministic, and no inputs rounded to TF32 or sums to bf16 on the way; the large Winograd tiles lose bits too. */
-static bool engine_suits(desc engine)
+static unsigned note_bit(cudnnBackendNumericalNote_t n) { return 1u << n; }
+
+static bool read_notes(desc engine, unsigned *notes)
 {
 	cudnnBackendNumericalNote_t note[NOTES];
 	int64_t n = 0;
+	*notes = 0;
 	if (cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &n, note) != CUDNN_STATUS_SUCCESS)
 		return false;
 	for (int64_t i = 0; i < VQ_MIN(n, (int64_t)NOTES); i++)
-		switch (note[i]) {
-		case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
-		case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
-		case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
-		case CUDNN_NUMERICAL_NOTE_FFT:
-		case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6:
-		case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13: return false;
-		default: break;
-		}
+		*notes |= note_bit(note[i]);
 	return true;
 }
 
-static bool config_suits(desc config, char *name, size_t size)
+/* Deterministic, and no sums rounded to bf16 on the way; the large Winograd tiles lose bits too. Tensor cores round f32 to TF32. */
+static bool engine_suits(unsigned notes, vq_dtype t)
+{
+	unsigned bad = note_bit(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) | note_bit(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) |
+		note_bit(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) | note_bit(CUDNN_NUMERICAL_NOTE_FFT) |
+		note_bit(CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6) | note_bit(CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13);
+	if (t == VQ_F32)
+		bad |= note_bit(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
+	return !(notes & bad);
+}
+
+static bool config_suits(desc config, vq_dtype t, cuda_conv *c)
 {
 	desc engine = NULL;
 	int64_t n = 0, index = -1;
 	bool suits = make(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR, "engine") == VQ_OK &&
 		cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) == CUDNN_STATUS_SUCCESS &&
-		engine_suits(engine);
+		read_notes(engine, &c->notes) && engine_suits(c->notes, t);
 	if (suits && cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &index) == CUDNN_STATUS_SUCCESS)
-		snprintf(name, size, "engine %d", (int)index);
+		snprintf(c->name, sizeof c->name, "engine %d", (int)index);
 	drop(&engine);
 	return suits;
 }
@@ -216,8 +222,26 @@ fail:
 	return st;
 }
 
-/* The first of one ranking that suits and gives a plan; VQ_EUNSUP when there is none. */
-static vq_status pick(cudnnBackendHeurMode_t mode, cudnnHandle_t handle, desc device, cuda_conv *c)
+/* The first of n that suits and gives a plan. VQ_EUNSUP when there is none: an engine may want a library or a driver that is not there, which
+ * is no reason not to take another; the last of such reasons is told. */
+static vq_status first_of(const desc *config, int64_t n, vq_dtype t, cudnnHandle_t handle, desc device, cuda_conv *c)
+{
+	char why[256] = "";
+	int suits = 0;
+	for (int64_t i = 0; i < n; i++) {
+		if (!config_suits(config[i], t, c))
+			continue;
+		vq_status st = plan_of(config[i], handle, device, c);
+		if (st == VQ_OK || st == VQ_ENOMEM)
+			return st;
+		snprintf(why, sizeof why, "; the last: %s", vq_message());
+		suits++;
+	}
+	return vq_fail(VQ_EUNSUP, "cuDNN: of %d engines %d are deterministic and exact, and none of these works in %zu MiB%s", (int)n, suits, workspace_most >> 20, why);
+}
+
+/* By one ranking. */
+static vq_status pick(cudnnBackendHeurMode_t mode, vq_dtype t, cudnnHandle_t handle, desc device, cuda_conv *c)
 {
 	desc heur = NULL, config[ENGINES] = {0};
 	int64_t n = 0, made = 0;
@@ -232,14 +256,7 @@ static vq_status pick(cudnnBackendHeurMode_t mode, cudnnHandle_t handle, desc de
 		VQ_TRY_GOTO(st, make(&config[made], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, "engine configuration"), done);
 	VQ_TRY_GOTO(st, cuda_dnn(cudnnBackendGetAttribute(heur, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES, &n, config),
 		"heuristics results"), done);
-	st = VQ_EUNSUP;
-	for (int64_t i = 0; i < VQ_MIN(n, (int64_t)ENGINES); i++)
-		if (config_suits(config[i], c->name, sizeof c->name) && plan_of(config[i], handle, device, c) == VQ_OK) {
-			st = VQ_OK;
-			break;
-		}
-	if (st < 0)
-		vq_fail(VQ_EUNSUP, "cuDNN: none of %d engines is deterministic, exact and of a workspace under %zu MiB", (int)n, workspace_most >> 20);
+	st = first_of(config, VQ_MIN(n, (int64_t)ENGINES), t, handle, device, c);
 done:
 	for (int64_t i = 0; i < made; i++)
 		drop(&config[i]);
@@ -255,8 +272,8 @@ vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBac
 	if (st < 0)
 		return st;
 	st = VQ_EUNSUP;
-	for (size_t i = 0; i < VQ_COUNT(modes) && st < 0; i++)
-		st = pick(modes[i], handle, device, out);
+	for (size_t i = 0; i < VQ_COUNT(modes) && st == VQ_EUNSUP; i++)
+		st = pick(modes[i], s->t, handle, device, out);
 	if (st < 0) {
 		cuda_conv_drop(out);
 		return vq_context(st, "convolution %dx%d/%d of [%d,%d,%d,%d] and %d features", s->size, s->size, s->stride, s->n, s->h, s->w, s->c, s->k);

@@ -1,4 +1,4 @@
-/* cuda: what the C files of the CUDA backend share. They are built into lib/vq/libvq_cuda.so, which lib/backend.c loads when it is asked for;
+/* cuda: what the C files of the CUDA backend share. They are built into lib/vq/libvq_cuda.so, which lib/backend_cuda.c loads when it is asked for;
  * what they need of lib/base and lib/model/graph is the program's own. The kernels (kernels.h) know nothing of this. */
 #ifndef VQ_CUDA_H
 #define VQ_CUDA_H
@@ -10,17 +10,18 @@
 #include "lib/backend.h"
 #include "lib/cuda/kernels.h"
 
+/* Device memory that grows; what was in it is lost then. */
+typedef struct { char *at; size_t bytes; } cuda_area;
+
 typedef struct {
 	vq_backend b;
 	cudaStream_t stream;    /* everything runs on it, in order, but for */
 	cudaStream_t copies;    /* what the host brings, on its way while the run before is under way */
 	cudnnHandle_t dnn;
 	cublasLtHandle_t blas;
+	cuda_area pictures;     /* of cuda_maps */
 	bool tensor;            /* bf16 on tensor cores: compute capability 8.0 and up */
 } cuda_backend;
-
-/* Device memory that plans share and that grows; what was in it is lost then. */
-typedef struct { char *at; size_t bytes; } cuda_area;
 
 /* A weight as cuDNN reads it ([out][k][k][in]), kept beside the flat buffer and made again after an update, or, of a frozen network, made
  * once: one for each type in use. */
@@ -75,11 +76,12 @@ typedef struct {
 	cudnnBackendDescriptor_t graph, plan;
 	size_t workspace;
 	char name[48];          /* of the engine */
+	unsigned notes;         /* its numerical notes, a bit a cudnnBackendNumericalNote_t */
 } cuda_conv;
 /* Operation graph only: works without a device. */
 vq_status cuda_conv_graph(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t *graph);
-/* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type. device:
- * a finalised description of the device, or NULL for that of the handle. */
+/* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type; VQ_EUNSUP
+ * when there is none. device: a finalised description of the device, or NULL for that of the handle. */
 vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out);
 /* x: what the kind reads on the image side or writes there, y: on the feature side, w: the filter or its gradient. */
 vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace);
@@ -146,6 +148,9 @@ void *cuda_at(const vq_plan *p, int value); /* on the device; NULL for -1 */
 
 /* VQ_OK, or VQ_EBACKEND with the call and the runtime's words. */
 vq_status cuda_try(int error, const char *what);
+/* Until the stream is empty. It counts, as does cuda_get: vq_backend.waits. */
+vq_status cuda_wait(cudaStream_t s, const char *what);
+void cuda_count_wait(void);
 /* Device memory; when there is none left the message says what was asked, what was free and which setting to lower. */
 vq_status cuda_get(void **p, size_t bytes, const char *what);
 vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
@@ -176,8 +181,10 @@ void cuda_node_drop(cuda_node *c);
 /* plan.c */
 vq_status cuda_plan_hold(vq_plan *p); /* what it needs of the store: its arena, scratch memory, slots */
 void cuda_plan_table(vq_backend *b);
+/* pictures.c: vq_backend.maps */
+vq_status cuda_maps(vq_backend *b, int n, const vq_pictures *p, const double *kernel, double range, vq_maps *out);
 
-/* What lib/backend.c looks up: b is the backend or NULL. */
+/* What lib/backend_cuda.c looks up: b is the backend or NULL. */
 __attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads);
 
 #endif

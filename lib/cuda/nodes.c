@@ -84,7 +84,7 @@ static vq_status prepare_conv(vq_plan *p, const vq_node *n, cuda_node *c)
 	if (n->op == VQ_OP_CONV && n->in[3] >= 0) /* y holds what is to be added */
 		c->result = VQ_ALIGN(cuda_v(p, n->out[0])->bytes, (size_t)256);
 	vq_status st = cuda_conv_make(&s, p->b->dnn, NULL, &c->conv);
-	if (st < 0 && s.t != s.out) {
+	if (st == VQ_EUNSUP && s.t != s.out) {
 		s.t = s.out;
 		c->wide = VQ_ALIGN(cuda_count(cuda_v(p, n->in[0])) * vq_dtype_size(s.t), (size_t)256);
 		st = cuda_conv_make(&s, p->b->dnn, NULL, &c->conv);

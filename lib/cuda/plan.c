@@ -3,6 +3,7 @@
 #include "lib/cuda/cuda.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -249,10 +250,12 @@ static vq_status start(vq_plan *p, unsigned phases)
 		p->ran[phases] = true;
 		return launch(p, phases);
 	}
-	if (!p->exec[phases] && (p->loose || capture(p, phases) < 0)) { /* an operation that cannot be captured: one by one, always */
+	if (!p->exec[phases] && !p->loose && capture(p, phases) < 0) { /* an operation that cannot be captured: one by one, always */
 		p->loose = true;
-		return launch(p, phases);
+		snprintf(p->b->b.slow, sizeof p->b->b.slow, "operations are started one by one, since they could not be captured: %s", vq_message());
 	}
+	if (!p->exec[phases])
+		return launch(p, phases);
 	return cuda_try(cudaGraphLaunch(p->exec[phases], p->b->stream), "cudaGraphLaunch");
 }
 

@@ -15,11 +15,27 @@ vq_status cuda_try(int error, const char *what)
 	return vq_fail(error == cudaErrorMemoryAllocation ? VQ_ENOMEM : VQ_EBACKEND, "CUDA: %s: %s", what, cudaGetErrorString((cudaError_t)error));
 }
 
+static _Atomic uint64_t waits;
+
+vq_status cuda_wait(cudaStream_t s, const char *what)
+{
+	waits++;
+	return cuda_try(cudaStreamSynchronize(s), what);
+}
+
+void cuda_count_wait(void) { waits++; }
+
+static uint64_t count_waits(const vq_backend *b) { return waits; }
+
+/* What takes less memory: of a training, or of a program that runs a model on several threads. All stores of a program are of one kind. */
+static const char *lower = "lower --threads";
+
 static double mib(size_t bytes) { return (double)bytes / 1048576; }
 
 vq_status cuda_get(void **p, size_t bytes, const char *what)
 {
 	*p = NULL;
+	waits++;
 	cudaError_t e = cudaMalloc(p, VQ_MAX(bytes, (size_t)256));
 	if (e != cudaErrorMemoryAllocation)
 		return cuda_try(e, "cudaMalloc");
@@ -27,29 +43,29 @@ vq_status cuda_get(void **p, size_t bytes, const char *what)
 	cudaGetLastError();
 	if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
 		cudaGetLastError();
-	return vq_fail(VQ_ENOMEM, "out of device memory: %s needs %.1f MiB and %.1f of %.1f MiB are free; "
-		"lower pixels_per_step or batch_size, or set checkpoint_activations", what, mib(bytes), mib(free_bytes), mib(total));
+	return vq_fail(VQ_ENOMEM, "out of device memory: %s needs %.1f MiB and %.1f of %.1f MiB are free; %s", what, mib(bytes), mib(free_bytes), mib(total), lower);
 }
 
 vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what)
 {
 	if (bytes <= a->bytes)
 		return VQ_OK;
-	VQ_TRY(cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize"));
+	VQ_TRY(cuda_wait(s->b->stream, "cudaStreamSynchronize"));
 	cudaFree(a->at);
 	s->moved++;
 	*a = (cuda_area){0};
 	void *p;
 	VQ_TRY(cuda_get(&p, bytes, what));
 	*a = (cuda_area){ p, bytes };
-	return cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync");
+	VQ_TRY(cuda_try(cudaMemsetAsync(p, 0, bytes, s->b->stream), "cudaMemsetAsync"));
+	return cuda_wait(s->b->stream, "cudaStreamSynchronize"); /* the other stream does not wait for this one */
 }
 
 /* On the backend's stream, which does not wait for the default one. */
 vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
 	VQ_TRY(cuda_try(cudaMemcpyAsync(to, from, bytes, kind, s->b->stream), "cudaMemcpyAsync"));
-	return cuda_try(cudaStreamSynchronize(s->b->stream), "cudaStreamSynchronize");
+	return cuda_wait(s->b->stream, "cudaStreamSynchronize");
 }
 
 /* --- filters ------------------------------------------------------------------------------------------------------- */
@@ -95,7 +111,7 @@ static vq_status pack_once(const vq_store *s, const vq_cuda_weight *w)
 	VQ_TRY(on_device(s, w, 1, &table));
 	vq_status st = cuda_try(vq_cuda_pack(s->b->stream, table, 1, elements(w)), "pack");
 	if (st == VQ_OK)
-		st = cuda_try(cudaStreamSynchronize(s->b->stream), "packing a frozen weight");
+		st = cuda_wait(s->b->stream, "packing a frozen weight");
 	cudaFree(table);
 	return st;
 }
@@ -157,6 +173,8 @@ static vq_status store_make(vq_backend *b, const vq_params *params, bool trainin
 	if (!s)
 		return VQ_ENOMEM;
 	s->b = (cuda_backend *)b;
+	if (training)
+		lower = "lower pixels_per_step or batch_size, or set checkpoint_activations";
 	s->version = 1;
 	s->params = *params;
 	s->params.cap = params->n;
@@ -223,6 +241,7 @@ static void close_backend(vq_backend *b)
 	cuda_backend *c = (cuda_backend *)b;
 	if (!c)
 		return;
+	cudaFree(c->pictures.at);
 	if (c->blas)
 		cublasLtDestroy(c->blas);
 	if (c->dnn)
@@ -280,6 +299,8 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.store_write = store_write;
 	c->b.store_average = store_average;
 	c->b.store_frozen = store_frozen;
+	c->b.waits = count_waits;
+	c->b.maps = cuda_maps;
 	c->b.close = close_backend;
 	cuda_plan_table(&c->b);
 	cuda_transfer_table(&c->b);

@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static vq_status pinned(void **p, size_t bytes) { return cuda_try(cudaMallocHost(p, VQ_MAX(bytes, (size_t)64)), "cudaMallocHost"); }
+static vq_status pinned(void **p, size_t bytes)
+{
+	cuda_count_wait();
+	return cuda_try(cudaMallocHost(p, VQ_MAX(bytes, (size_t)64)), "cudaMallocHost");
+}
 
 static bool is_input(const vq_value *v) { return v->where == VQ_AT_INPUT; }
 static bool is_codes(const vq_value *v) { return v->where == VQ_AT_OUTPUT && v->dtype == VQ_I32; }
@@ -80,7 +84,7 @@ vq_status cuda_transfer_hold(vq_plan *p)
 		VQ_TRY(event(&t->done));
 		if (p->slot_bytes <= t->bytes)
 			continue;
-		VQ_TRY(cuda_try(cudaStreamSynchronize(p->b->copies), "cudaStreamSynchronize"));
+		VQ_TRY(cuda_wait(p->b->copies, "cudaStreamSynchronize"));
 		VQ_TRY(pinned(&host, p->slot_bytes));
 		unpin(t->host);
 		t->host = host;
@@ -186,8 +190,6 @@ vq_status cuda_finish(vq_plan *p, vq_step *step)
 
 /* --- what the seam has of it --------------------------------------------------------------------------------------- */
 
-static vq_status wait_for(vq_plan *p, const char *what) { return cuda_try(cudaStreamSynchronize(p->b->stream), what); }
-
 static vq_status plan_write(vq_plan *p, int value, const void *host)
 {
 	const vq_value *v = cuda_v(p, value);
@@ -200,14 +202,14 @@ static vq_status plan_write(vq_plan *p, int value, const void *host)
 	}
 	VQ_TRY(cuda_plan_hold(p));
 	VQ_TRY(copy(p->b->stream, cuda_at(p, value), host, v->bytes, cudaMemcpyHostToDevice));
-	return wait_for(p, "writing a value");
+	return cuda_wait(p->b->stream, "writing a value");
 }
 
 static vq_status plan_read(vq_plan *p, int value, void *host)
 {
 	VQ_TRY(cuda_plan_hold(p));
 	VQ_TRY(copy(p->b->stream, host, cuda_at(p, value), cuda_v(p, value)->bytes, cudaMemcpyDeviceToHost));
-	return wait_for(p, "reading a value");
+	return cuda_wait(p->b->stream, "reading a value");
 }
 
 static void *plan_host(vq_plan *p, int value)

@@ -33,7 +33,7 @@ static vq_status work_reserve(vq_score_work *work, size_t n)
 }
 
 /* Half of the symmetric kernel: k[t] is the weight at distance t. */
-static void gaussian(double k[RADIUS + 1])
+void vq_score_kernel(double k[RADIUS + 1])
 {
 	double sum = 0;
 	for (int t = 0; t <= RADIUS; t++) {
@@ -92,20 +92,17 @@ static void ssim_row(double *maps, int64_t ow, double c1, double c2)
 	}
 }
 
-/* Means of the two maps over n centres (0: none). */
-typedef struct { double ssim, cs; int64_t n; } map_mean;
-
 static size_t maps_room(int64_t w) { return (size_t)(3 * w) + (size_t)(VQ_SSIM_TAPS + 1) * (size_t)(MAPS * (w - 2 * RADIUS)); }
 
 /* The maps' means at one scale, of at least 11 x 11 pixels. room: maps_room(w). */
-static void map_means(double *room, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range, map_mean *whole, map_mean *inside)
+static void map_means(double *room, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range, vq_map_mean *whole, vq_map_mean *inside)
 {
 	const int64_t ow = w - 2 * RADIUS, line = MAPS * ow;
 	double *products = room, *ring = products + 3 * w, *maps = ring + VQ_SSIM_TAPS * line;
 	double k[RADIUS + 1], *row[VQ_SSIM_TAPS];
 	const double c1 = 0.01 * range * 0.01 * range, c2 = 0.03 * range * 0.03 * range;
-	map_mean all = { .n = ow * (h - 2 * RADIUS) }, in = {0};
-	gaussian(k);
+	vq_map_mean all = { .n = ow * (h - 2 * RADIUS) }, in = {0};
+	vq_score_kernel(k);
 	for (int64_t i = 0; i < h; i++) {
 		filter_row(x + i * w, y + i * w, w, k, products, ring + i % VQ_SSIM_TAPS * line);
 		if (i < 2 * RADIUS)
@@ -130,8 +127,8 @@ static void map_means(double *room, const double *x, const double *y, const uint
 				in.n++;
 			}
 	}
-	*whole = (map_mean){ all.ssim / (double)all.n, all.cs / (double)all.n, all.n };
-	*inside = in.n ? (map_mean){ in.ssim / (double)in.n, in.cs / (double)in.n, in.n } : (map_mean){0};
+	*whole = (vq_map_mean){ all.ssim / (double)all.n, all.cs / (double)all.n, all.n };
+	*inside = in.n ? (vq_map_mean){ in.ssim / (double)in.n, in.cs / (double)in.n, in.n } : (vq_map_mean){0};
 }
 
 /* Blocks of 2 x 2 become one; to may be from. */
@@ -153,7 +150,7 @@ static void halve_mask(const uint8_t *from, int64_t h, int64_t w, uint8_t *to)
 		}
 }
 
-static double combine(const map_mean *scale)
+static double combine(const vq_map_mean *scale)
 {
 	static const double weight[VQ_SSIM_SCALES] = { 0.0448, 0.2856, 0.3001, 0.2363, 0.1333 };
 	int n = 0;
@@ -165,23 +162,19 @@ static double combine(const map_mean *scale)
 	return n ? product : NAN;
 }
 
-/* Index 0 whole, 1 inside. multi may be NULL. */
-static vq_status similarity(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
-                            double single[2], double *multi)
+/* The first `scales` scales. */
+static vq_status make_maps(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range, int scales, vq_maps *m)
 {
-	map_mean scale[2][VQ_SSIM_SCALES] = {0};
 	const size_t half = (size_t)((h / 2) * (w / 2));
-	single[0] = single[1] = NAN;
-	if (multi)
-		multi[0] = multi[1] = NAN;
+	*m = (vq_maps){0};
 	if (h < VQ_SSIM_TAPS || w < VQ_SSIM_TAPS)
 		return VQ_OK;
-	VQ_TRY(work_reserve(work, maps_room(w) + (multi ? 2 * half + half / sizeof(double) + 1 : 0)));
+	VQ_TRY(work_reserve(work, maps_room(w) + (scales > 1 ? 2 * half + half / sizeof(double) + 1 : 0)));
 	double *hx = work->data + maps_room(w), *hy = hx + half;
 	uint8_t *hmask = (uint8_t *)(hy + half);
-	for (int s = 0; s < (multi ? VQ_SSIM_SCALES : 1) && h >= VQ_SSIM_TAPS && w >= VQ_SSIM_TAPS; s++) {
-		map_means(work->data, x, y, mask, h, w, range, &scale[0][s], &scale[1][s]);
-		if (!multi)
+	for (int s = 0; s < scales && h >= VQ_SSIM_TAPS && w >= VQ_SSIM_TAPS; s++) {
+		map_means(work->data, x, y, mask, h, w, range, &m->scale[0][s], &m->scale[1][s]);
+		if (s + 1 == scales)
 			break;
 		halve(x, h, w, hx);
 		halve(y, h, w, hy);
@@ -193,22 +186,18 @@ static vq_status similarity(vq_score_work *work, const double *x, const double *
 		h /= 2;
 		w /= 2;
 	}
-	for (int k = 0; k < 2; k++) {
-		if (scale[k][0].n)
-			single[k] = scale[k][0].ssim;
-		if (multi)
-			multi[k] = combine(scale[k]);
-	}
 	return VQ_OK;
 }
+
+static double single(const vq_map_mean *scale) { return scale[0].n ? scale[0].ssim : NAN; }
 
 vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
                   double *whole, double *inside)
 {
-	double single[2];
-	vq_status s = similarity(work, x, y, mask, h, w, range, single, NULL);
-	*whole = single[0];
-	*inside = single[1];
+	vq_maps m;
+	vq_status s = make_maps(work, x, y, mask, h, w, range, 1, &m);
+	*whole = single(m.scale[0]);
+	*inside = single(m.scale[1]);
 	return s;
 }
 
@@ -290,33 +279,55 @@ static void fill(vq_score *s, const double *x, const double *y, const uint8_t *m
 	s->v[VQ_MAE_GREY] = m->sa / m->n * grey;
 }
 
-vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
-                         double grey, vq_score *whole, vq_score *inside)
+/* What can be scored: moments of all of it. */
+static vq_status look(const double *x, const double *y, int64_t h, int64_t w, double range, moments *all)
 {
-	double single[2], multi[2];
-	for (int m = 0; m < VQ_METRICS; m++)
-		whole->v[m] = inside->v[m] = NAN;
 	if (h < 1 || w < 1)
 		return vq_fail(VQ_EINVAL, "an image of %lld x %lld pixels has no metrics", (long long)h, (long long)w);
 	if (!(range > 0) || !isfinite(range))
 		return vq_fail(VQ_EINVAL, "the range of the data must be positive, not %g", range);
-	const int64_t n = h * w;
-	moments all = moments_all(x, y, n);
-	if (!isfinite(all.se))
-		return vq_fail(VQ_EINVAL, !isfinite(all.sx) ? "the reference has a NaN or infinite pixel" : !isfinite(all.sy) ?
+	*all = moments_all(x, y, h * w);
+	if (!isfinite(all->se))
+		return vq_fail(VQ_EINVAL, !isfinite(all->sx) ? "the reference has a NaN or infinite pixel" : !isfinite(all->sy) ?
 		               "the image has a NaN or infinite pixel" : "the difference of the images overflows");
-	VQ_TRY(similarity(work, x, y, mask, h, w, range, single, multi));
-	whole->v[VQ_SSIM] = single[0];
-	whole->v[VQ_MS_SSIM] = multi[0];
-	inside->v[VQ_SSIM] = single[1];
-	inside->v[VQ_MS_SSIM] = multi[1];
-	fill(whole, x, y, NULL, n, &all, range, grey);
+	return VQ_OK;
+}
+
+/* maps, or, when NULL, what work makes. */
+static vq_status score(vq_score_work *work, const vq_maps *maps, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                       double grey, vq_score *const out[2])
+{
+	vq_maps own;
+	moments all = {0};
+	for (int m = 0; m < VQ_METRICS; m++)
+		out[0]->v[m] = out[1]->v[m] = NAN;
+	VQ_TRY(look(x, y, h, w, range, &all));
+	if (!maps)
+		VQ_TRY(make_maps(work, x, y, mask, h, w, range, VQ_SSIM_SCALES, &own));
+	for (int k = 0; k < 2; k++) {
+		const vq_map_mean *scale = (maps ? maps : &own)->scale[k];
+		out[k]->v[VQ_SSIM] = single(scale);
+		out[k]->v[VQ_MS_SSIM] = combine(scale);
+	}
+	fill(out[0], x, y, NULL, h * w, &all, range, grey);
 	if (mask) {
-		moments in = moments_inside(x, y, mask, n);
+		moments in = moments_inside(x, y, mask, h * w);
 		if (in.n > 0)
-			fill(inside, x, y, mask, n, &in, range, grey);
+			fill(out[1], x, y, mask, h * w, &in, range, grey);
 	}
 	return VQ_OK;
+}
+
+vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                         double grey, vq_score *whole, vq_score *inside)
+{
+	return score(work, NULL, x, y, mask, h, w, range, grey, (vq_score *[2]){ whole, inside });
+}
+
+vq_status vq_score_plane_with(const vq_maps *maps, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                              double grey, vq_score *whole, vq_score *inside)
+{
+	return score(NULL, maps, x, y, mask, h, w, range, grey, (vq_score *[2]){ whole, inside });
 }
 
 vq_score vq_score_mean(const vq_score *s, int n)

@@ -20,11 +20,11 @@
 #ifndef VQ_EVAL_METRICS_H
 #define VQ_EVAL_METRICS_H
 
-#include "lib/base.h"
+#include "lib/backend.h"
 
 typedef enum { VQ_MSE, VQ_PSNR, VQ_SSIM, VQ_PEARSON, VQ_MS_SSIM, VQ_RMSE_GREY, VQ_MAE_GREY, VQ_METRICS } vq_metric;
 #define VQ_MSE_FLOOR 1e-10
-enum { VQ_SSIM_TAPS = 11, VQ_SSIM_SCALES = 5 };
+enum { VQ_SSIM_TAPS = 11, VQ_SSIM_SCALES = VQ_MAP_SCALES };
 
 typedef struct { double v[VQ_METRICS]; } vq_score;
 
@@ -34,11 +34,17 @@ const char *vq_metric_name(vq_metric m); /* "mse" "psnr" "ssim" "pearson" "ms_ss
 typedef struct { double *data; size_t cap; } vq_score_work;
 void vq_score_work_free(vq_score_work *work);
 
+/* For vq_backend.maps: the weights of SSIM's filter, from its middle on. */
+void vq_score_kernel(double k[VQ_SSIM_TAPS / 2 + 1]);
+
 /* Scores y against x, both [h][w] without gaps. mask: [h][w] bytes or NULL (then *inside is all null). range > 0. grey: grey levels a
  * unit of x and y, at least 0.
  * VQ_EINVAL: an empty image, a range that is not positive, or a value that is NaN or infinite (the message says which). */
 vq_status vq_score_plane(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
                          double grey, vq_score *whole, vq_score *inside);
+/* The same, where a device has made the maps. */
+vq_status vq_score_plane_with(const vq_maps *maps, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,
+                              double grey, vq_score *whole, vq_score *inside);
 
 /* SSIM alone: *whole, and, with a mask, *inside. Non-finite pixels give NaN. */
 vq_status vq_ssim(vq_score_work *work, const double *x, const double *y, const uint8_t *mask, int64_t h, int64_t w, double range,

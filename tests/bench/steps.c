@@ -2,21 +2,24 @@
  *
  * MODEL is codes (configs/peer.json), improved or improved-grid (configs/improved.json, global or a grid without skips), of 4 channels,
  * on BATCH whole canvases of SIZE x SIZE random numbers in [-1, 1]: forward, 2 MSE + commitment, backward, clipping to 0.5, AdamW. One
- * JSON line: the median and the least of STEPS steps after a warm-up, in ms, and the least of processor time, which other work on the
- * machine disturbs less. With --profile, the least time of each node; with --ops, a line for each kind of operation first: its name, how many
- * there are, the sum of their least times in ms, what they compute (10^9 operations) and what they read and write (10^9 bytes, each value once).
- * VQ_BENCH_DEVICE in the environment is the device, else cpu. */
+ * JSON line: the median and the least of STEPS steps after a warm-up, in ms, the least of processor time, which other work on the
+ * machine disturbs less, and how often the host waited for the device within them or asked for memory (vq_backend.waits). Where the backend
+ * takes one step ahead, as a GPU does, a step is from one start to the next, with the copy of its input. With --profile, the least time of each
+ * node; with --ops, a line for each kind of operation first: its name, how many there are, the sum of their least times in ms, what they
+ * compute (10^9 operations) and what they read and write (10^9 bytes, each value once). VQ_BENCH_DEVICE in the environment is the device,
+ * else cpu. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "formats/config.h"
 #include "lib/model/graph.h"
 #include "lib/model/model.h"
 #include "lib/model/work.h"
 #include "lib/rng.h"
+#include "lib/train/config.h"
+#include "tests/bench/models.h"
 
 enum { CHANNELS = 4, WARM = 4 };
 
@@ -24,7 +27,8 @@ static vq_status configure(vq_config *c, const char *model)
 {
 	bool codes = !strcmp(model, "codes"), grid = !strcmp(model, "improved-grid");
 	vq_config_defaults(c);
-	VQ_TRY(vq_config_read(c, codes ? "configs/peer.json" : "configs/improved.json"));
+	for (const char *const *set = codes ? bench_peer : bench_improved; *set; set++)
+		VQ_TRY(vq_config_set(c, *set));
 	VQ_TRY(vq_config_set(c, "content_weighting=false"));
 	VQ_TRY(vq_config_set(c, "use_perceptual_loss=false"));
 	VQ_TRY(vq_config_set(c, "gradient_clip_norm=0.5"));
@@ -47,7 +51,8 @@ typedef struct {
 	vq_store *store;
 	vq_plan *plan;
 	vq_place *place;
-	vq_step step;
+	vq_step step[2];        /* in turn */
+	uint64_t waits;         /* vq_backend.waits of the steps that count */
 	float *x;
 } bench;
 
@@ -76,9 +81,10 @@ static vq_status prepare(bench *b, const char *model, int size, int batch, vq_dt
 		b->place[i].extent = b->place[i].valid = (vq_rect){ i, 0, 0, size, size };
 	const vq_value *z = &b->g.v[b->io.z[0]];
 	double positions = (double)z->n * z->h * z->w * z->c;
-	b->step = (vq_step){ .items = batch, .places = b->place, .seed = 1, .lr = (float)b->c.learning_rate };
-	b->step.scale[VQ_SCALE_RECON] = (float)(2 / ((double)batch * size * size * CHANNELS));
-	b->step.scale[VQ_SCALE_COMMIT] = (float)(1 / positions);
+	b->step[0] = (vq_step){ .items = batch, .places = b->place, .seed = 1, .lr = (float)b->c.learning_rate };
+	b->step[0].scale[VQ_SCALE_RECON] = (float)(2 / ((double)batch * size * size * CHANNELS));
+	b->step[0].scale[VQ_SCALE_COMMIT] = (float)(1 / positions);
+	b->step[1] = b->step[0];
 	free(state);
 	free(param);
 	return VQ_OK;
@@ -121,6 +127,20 @@ static void profile(const bench *b, const double *least)
 	}
 }
 
+/* A step; where one may be started ahead, it is the one before that is finished, as the trainer does. */
+static vq_status one(bench *b, int i)
+{
+	unsigned phases = VQ_FORWARD | VQ_BACKWARD | VQ_UPDATE;
+	vq_step *now = &b->step[i % 2], *before = &b->step[(i + 1) % 2];
+	now->step = (uint64_t)i;
+	if (!b->b->ahead)
+		return b->b->plan_run(b->plan, now, phases);
+	VQ_TRY(b->b->plan_start(b->plan, now, phases));
+	return i ? b->b->plan_finish(b->plan, before) : VQ_OK;
+}
+
+static uint64_t waits(const bench *b) { return b->b->waits ? b->b->waits(b->b) : 0; }
+
 static vq_status run(bench *b, int steps, void (*show)(const bench *, const double *), double *median, double *least, double *cpu)
 {
 	double *t = vq_malloc(sizeof *t * (size_t)steps), *before = vq_calloc((size_t)b->g.nn, sizeof *before), *node = vq_calloc((size_t)b->g.nn, sizeof *node);
@@ -129,12 +149,16 @@ static vq_status run(bench *b, int steps, void (*show)(const bench *, const doub
 		const double *now = b->b->plan_seconds(b->plan); /* NULL where nodes are not timed */
 		if (now)
 			memcpy(before, now, sizeof *before * (size_t)b->g.nn);
-		if ((s = b->b->plan_write(b->plan, b->io.input, b->x)) < 0) /* a step may take its memory for something else */
-			break;
 		clock_t busy = clock();
 		double start = vq_seconds();
-		b->step.step = (uint64_t)(i + WARM);
-		s = b->b->plan_run(b->plan, &b->step, VQ_FORWARD | VQ_BACKWARD | VQ_UPDATE);
+		if ((s = b->b->plan_write(b->plan, b->io.input, b->x)) < 0) /* a step may take its memory for something else */
+			break;
+		if (!b->b->ahead) {
+			busy = clock();
+			start = vq_seconds();
+		}
+		b->waits = i ? b->waits : waits(b);
+		s = one(b, i + WARM);
 		for (int j = 0; j < b->g.nn && i >= 0 && now; j++) {
 			double d = b->b->plan_seconds(b->plan)[j] - before[j];
 			node[j] = i ? fmin(node[j], d) : d;
@@ -144,7 +168,10 @@ static vq_status run(bench *b, int steps, void (*show)(const bench *, const doub
 			*cpu = fmin(*cpu, (double)(clock() - busy) / CLOCKS_PER_SEC);
 		}
 	}
-	if (s == VQ_OK && !isfinite(b->step.scalar[VQ_S_RECON]))
+	b->waits = waits(b) - b->waits;
+	if (s == VQ_OK && b->b->ahead)
+		s = b->b->plan_finish(b->plan, &b->step[(steps + WARM - 1) % 2]);
+	if (s == VQ_OK && !isfinite(b->step[(steps + WARM - 1) % 2].scalar[VQ_S_RECON]))
 		s = vq_fail(VQ_EINVAL, "the loss is not finite");
 	if (s == VQ_OK) {
 		qsort(t, (size_t)steps, sizeof *t, up);
@@ -173,8 +200,8 @@ int main(int argc, char **argv)
 	if (s == VQ_OK)
 		s = run(&b, atoi(a[6]), nodes ? profile : ops ? by_operation : NULL, &median, &least, &cpu);
 	if (s == VQ_OK)
-		printf("{\"engine\":\"vq %s\",\"model\":\"%s\",\"size\":%s,\"batch\":%s,\"dtype\":\"%s\",\"train_ms\":%.2f,\"least_ms\":%.2f,\"cpu_ms\":%.2f,\"loss\":%.9g}\n", b.b->isa, a[1], a[2],
-			a[3], a[4], 1e3 * median, 1e3 * least, 1e3 * cpu, b.step.scalar[VQ_S_RECON]);
+		printf("{\"engine\":\"vq %s\",\"model\":\"%s\",\"size\":%s,\"batch\":%s,\"dtype\":\"%s\",\"train_ms\":%.2f,\"least_ms\":%.2f,\"cpu_ms\":%.2f,\"loss\":%.9g,\"waits\":%llu}\n", b.b->isa, a[1], a[2],
+			a[3], a[4], 1e3 * median, 1e3 * least, 1e3 * cpu, b.step[(atoi(a[6]) + WARM - 1) % 2].scalar[VQ_S_RECON], (unsigned long long)b.waits);
 	else
 		fprintf(stderr, "steps: %s\n", vq_message());
 	if (b.plan)

@@ -1,4 +1,4 @@
-/* A driver that knows one device: what lib/backend.c asks of libcuda.so.1. */
+/* A driver that knows one device: what lib/backend_cuda.c asks of libcuda.so.1. */
 int cuInit(unsigned flags);
 int cuDeviceGetCount(int *n);
 

@@ -1,4 +1,4 @@
-/* graphs: every convolution of the models as a cuDNN operation graph, without a device. From cuDNN 9.8 on a device may be described in
+/* graphs: every convolution of the models and of tests/unit/convs.h as a cuDNN operation graph, without a device. From cuDNN 9.8 on a device may be described in
  * words: then each is taken further, to an engine that suits and a finished execution plan. Engines that are compiled when they are chosen
  * need a driver for that; what widens bf16 to f32 is made of such, so that its other way (in f32) is taken instead, as the backend does.
  *   graphs [-v]     TAP */
@@ -10,6 +10,7 @@
 #include "lib/cuda/cuda.h"
 #include "lib/model/graph.h"
 #include "lib/model/model.h"
+#include "tests/unit/convs.h"
 
 enum { CHANNELS = 3, SPECS = 4096 };
 static const struct { const char *config, *set[3]; int size; } models[] = {
@@ -102,6 +103,25 @@ static void collect_networks(void)
 			}
 }
 
+/* What test_ops_conv computes, and its gradients. */
+static void collect_cases(void)
+{
+	for (size_t i = 0; i < VQ_COUNT(cases); i++)
+		for (int kind = CUDA_FORWARD; kind <= CUDA_BY_FILTER; kind++)
+			for (vq_dtype t = VQ_BF16; t <= VQ_F32; t++) {
+				const conv_case *c = &cases[i];
+				int h = c->transposed ? (c->h - 1) * c->s - 2 * c->p + c->k : (c->h + 2 * c->p - c->k) / c->s + 1;
+				int w = c->transposed ? (c->w - 1) * c->s - 2 * c->p + c->k : (c->w + 2 * c->p - c->k) / c->s + 1;
+				cuda_conv_spec s;
+				memset(&s, 0, sizeof s);
+				if (c->transposed)
+					s = (cuda_conv_spec){ (cuda_conv_kind)kind, t, t, c->n, c->out, h, w, c->in, c->h, c->w, c->k, c->s, c->p };
+				else
+					s = (cuda_conv_spec){ (cuda_conv_kind)kind, t, t, c->n, c->in, c->h, c->w, c->out, h, w, c->k, c->s, c->p };
+				add(&s);
+			}
+}
+
 static void operation_graphs(void)
 {
 	char what[96];
@@ -156,8 +176,10 @@ static void plans(size_t at)
 		if ((st = cuda_conv_make(&s, NULL, d, &c)) < 0)
 			break;
 		if (verbose)
-			printf("# %s kind %d %s [%d,%d,%d,%d] %dx%d/%d %d: %s, workspace %zu\n", devices[at].name, (int)s.kind, s.t == VQ_BF16 ? "bf16" : "f32", s.n, s.h, s.w, s.c, s.size,
-				s.size, s.stride, s.k, c.name, c.workspace);
+			printf("# %s kind %d %s [%d,%d,%d,%d] %dx%d/%d %d: %s, notes %#x, workspace %zu\n", devices[at].name, (int)s.kind, s.t == VQ_BF16 ? "bf16" : "f32", s.n, s.h, s.w, s.c,
+				s.size, s.size, s.stride, s.k, c.name, c.notes, c.workspace);
+		if (s.t == VQ_F32 && c.notes >> CUDNN_NUMERICAL_NOTE_TENSOR_CORE & 1)
+			st = vq_fail(VQ_EINVAL, "in f32 %s rounds to TF32", c.name);
 		cuda_conv_drop(&c);
 		made++;
 	}
@@ -171,6 +193,7 @@ int main(int argc, char **argv)
 	verbose = argc > 1 && !strcmp(argv[1], "-v");
 	collect_all();
 	collect_networks();
+	collect_cases();
 	operation_graphs();
 	for (size_t i = 0; i < VQ_COUNT(devices); i++)
 		plans(i);

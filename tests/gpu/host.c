@@ -17,6 +17,7 @@ static size_t memory(void)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+	host_waits[HOST_MEMORY]++;
 	if (!host_all_done())
 		return cudaErrorStreamCaptureUnsupported;
 	size_t *m = used + bytes > memory() ? NULL : aligned_alloc(256, VQ_ALIGN(bytes, (size_t)256) + 256);
@@ -31,6 +32,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
+	host_waits[HOST_MEMORY]++;
 	size_t *m = p ? (size_t *)((char *)p - 256) : NULL;
 	if (!host_all_done())
 		return cudaErrorStreamCaptureUnsupported;
@@ -46,15 +48,18 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
 	return cudaSuccess;
 }
 
+/* The one that does not wait for the device. */
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-	if (!host_all_done())
+	host_waits[HOST_MEMORY]++;
+	if (host_captured())
 		return cudaErrorStreamCaptureUnsupported;
 	return (*p = aligned_alloc(64, VQ_ALIGN(bytes, (size_t)64))) ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
+	host_waits[HOST_MEMORY]++;
 	if (!host_all_done())
 		return cudaErrorStreamCaptureUnsupported;
 	free(p);
@@ -88,10 +93,12 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s)
 	return CUDNN_STATUS_SUCCESS;
 }
 
-/* What widens is refused for odd channels, so that both ways of the backend run. */
+/* What widens is refused for odd channels, so that both ways of the backend run; with VQ_EMULATED_BROKEN it fails for no reason of its own. */
 vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out)
 {
 	*out = (cuda_conv){ .workspace = 64, .name = "loops" };
+	if (s->t != s->out && getenv("VQ_EMULATED_BROKEN"))
+		return vq_fail(VQ_EBACKEND, "cuDNN: an emulated failure");
 	if (s->t != s->out && s->c % 2)
 		return vq_fail(VQ_EUNSUP, "no engine");
 	if (!(out->plan = malloc(sizeof *s)))

@@ -1,35 +1,18 @@
 /* ops: how fast chains of one operation run on the CUDA device, beside what it could do.   ops [BATCH [SIZE [CHANNELS]]]
  *
  * Each chain is LAYERS operations long, on BATCH x SIZE x SIZE x CHANNELS, forward alone; the least of ROUNDS runs counts, with its launch and
- * the wait at its end. GB/s counts each input and output once. Peaks: of memory by the driver's clock and width, of bf16 by what a
- * multiprocessor of that generation multiplies in a cycle. */
-#include <dlfcn.h>
+ * the wait at its end. GB/s counts each input and output once. The norm is at rest. Each of our kernels by itself: kernels.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/gpu/peaks.h"
 #include "tests/unit/engine.h"
 
 enum { LAYERS = 16, ROUNDS = 20 };
 typedef enum { CONV, NORM, ACT, ADD } chain;
 static const char *const names[] = { "conv 3x3", "norm + relu", "silu", "add" };
-typedef struct { double bytes, flops; } peaks; /* a second; 0: not known */
-typedef int attribute_fn(int *, int, int);
-
-static peaks look(void)
-{
-	peaks p = {0};
-	void *driver = dlopen("libcuda.so.1", RTLD_NOW);
-	attribute_fn *get = driver ? (attribute_fn *)dlsym(driver, "cuDeviceGetAttribute") : NULL;
-	int mem = 0, width = 0, clock = 0, sm = 0, major = 0, minor = 0;
-	if (!get || get(&mem, 36, 0) || get(&width, 37, 0) || get(&clock, 13, 0) || get(&sm, 16, 0) || get(&major, 75, 0) || get(&minor, 76, 0))
-		return p;
-	p.bytes = 2e3 * mem * width / 8;
-	p.flops = 1e3 * clock * sm * (major >= 10 ? 8192 : major == 9 ? 4096 : major == 8 && minor == 0 ? 2048 : major == 8 ? 1024 : 0);
-	return p;
-}
-
 static int layer(engine *e, chain c, int x, int channels, int i)
 {
 	char name[16];
@@ -61,7 +44,7 @@ static void run(chain c, vq_dtype t, int n, int size, int channels, peaks p)
 {
 	engine e;
 	double count = (double)n * size * size * channels, width = t == VQ_BF16 ? 2 : 4;
-	double flops = c == CONV ? 18 * count * channels : 0, bytes = width * count * (c == ADD ? 3 : c == NORM ? 4 : 2);
+	double flops = c == CONV ? 18 * count * channels : 0, bytes = width * count * 2;
 	engine_open(&e, (engine_spec){ .n = n, .h = size, .w = size, .compute = t, .inference = true });
 	int x = engine_input(&e, t, n, size, size, channels, 0), y = x;
 	for (int i = 0; i < LAYERS; i++)
@@ -87,7 +70,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: ops [BATCH (up to %d) [SIZE [CHANNELS]]]\n", ENGINE_ITEMS);
 		return 2;
 	}
-	peaks p = look();
+	peaks p = peaks_look();
 	printf("%d x %d x %d x %d, chains of %d; peaks: %.0f GB/s, %.0f TFLOP/s in bf16\n", n, size, size, channels, LAYERS, p.bytes / 1e9, p.flops / 1e12);
 	for (int t = 0; t < 2; t++)
 		for (chain c = CONV; c <= ADD; c++)

@@ -105,7 +105,7 @@ void host_put(cudaStream_t s, void (*fn)(void *), const void *ctx, size_t bytes)
 
 static void defer(void *s, void (*fn)(void *), const void *ctx, size_t bytes) { host_put(s, fn, ctx, bytes); }
 
-static bool captured(void)
+bool host_captured(void)
 {
 	bool yes = false;
 	for (unsigned i = 0; i < streams; i++)
@@ -116,7 +116,7 @@ static bool captured(void)
 
 bool host_all_done(void)
 {
-	if (captured())
+	if (host_captured())
 		return false;
 	for (unsigned i = 0; i < streams; i++)
 		if (all[i])
@@ -146,9 +146,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 	return cudaSuccess;
 }
 
+long host_waits[HOST_WAITS];
+
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-	if (captured())
+	host_waits[HOST_STREAM]++;
+	if (host_captured())
 		return cudaErrorStreamCaptureUnsupported;
 	drain(s, NULL);
 	return cudaSuccess;
@@ -179,7 +182,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-	if (captured())
+	host_waits[HOST_EVENT]++;
+	if (host_captured())
 		return cudaErrorStreamCaptureUnsupported;
 	if (e->recorded)
 		drain(e->at, e);
@@ -228,9 +232,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
 	return *g ? cudaSuccess : cudaErrorStreamCaptureInvalidated;
 }
 
-/* What is in the graph goes to the program made of it: the backend makes one of each. */
+/* What is in the graph goes to the program made of it: the backend makes one of each. With VQ_EMULATED_LOOSE there is no such thing. */
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags)
 {
+	if (getenv("VQ_EMULATED_LOOSE"))
+		return cudaErrorNotSupported;
 	if (!(*e = calloc(1, sizeof **e)))
 		return cudaErrorMemoryAllocation;
 	(*e)->q = g->q;
@@ -271,5 +277,6 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
 __attribute__((destructor)) static void tell(void)
 {
 	if (getenv("VQ_EMULATED_TELL"))
-		fprintf(stderr, "graphs launched: %ld\n", launched);
+		fprintf(stderr, "waits for streams: %ld, for events: %ld, for memory: %ld; graphs launched: %ld\n", host_waits[HOST_STREAM], host_waits[HOST_EVENT],
+			host_waits[HOST_MEMORY], launched);
 }

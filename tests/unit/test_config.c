@@ -1,5 +1,6 @@
 #include "formats/config.h"
 #include "formats/outfile.h"
+#include "tests/bench/models.h"
 #include "tests/unit/test.h"
 
 static vq_config c;
@@ -38,6 +39,28 @@ TEST(every_preset_is_in_range)
 		CHECK(vq_config_find(k->name) == k); /* no name twice */
 	}
 	CHECK_OK(vq_config_check(&c));
+}
+
+TEST(the_models_that_are_timed_are_those_of_the_files)
+{
+	static const struct { const char *path; const char *const *set; } models[] = { { "configs/peer.json", bench_peer }, { "configs/improved.json", bench_improved } };
+	for (size_t i = 0; i < VQ_COUNT(models); i++) {
+		vq_config file;
+		vq_config_defaults(&file);
+		vq_config_defaults(&c);
+		CHECK_OK(vq_config_read(&file, models[i].path));
+		for (const char *const *set = models[i].set; *set; set++)
+			CHECK_OK(vq_config_set(&c, *set));
+		for (const vq_config_key *k = vq_config_keys; k->name; k++) {
+			if (k->type == VQ_KEY_GROUP)
+				continue;
+			char *want = vq_config_get(&file, k), *got = vq_config_get(&c, k);
+			if (!want || !got || strcmp(got, want))
+				TEST_END(1, "%s: %s is %s, not %s", models[i].path, k->name, got, want);
+			free(want);
+			free(got);
+		}
+	}
 }
 
 TEST(every_key_is_read_from_json_and_set)
@@ -278,6 +301,7 @@ TEST(manual_page_is_in_step)
 
 TEST_MAIN(
 	RUN(every_preset_is_in_range)
+	RUN(the_models_that_are_timed_are_those_of_the_files)
 	RUN(every_key_is_read_from_json_and_set)
 	RUN(values_land_where_they_belong)
 	RUN(comments_are_blanks_but_not_in_text)

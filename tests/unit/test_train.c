@@ -4,6 +4,7 @@
 #include "tests/unit/world.h"
 
 static world w;
+static const double QUALITY = 16; /* dB after 100 steps in f32, on the CPU */
 
 /* --- the run ------------------------------------------------------------------------------------------------------- */
 
@@ -29,6 +30,34 @@ TEST(training_lowers_the_loss)
 	}
 	CHECK(isfinite(last(&w)->val.ssim) && isnan(last(&w)->train.psnr));
 	world_close(&w);
+}
+
+static double mean_psnr(int precision)
+{
+	double sum = 0;
+	for (int seed = 0; seed < 4; seed++) {
+		world_open(&w);
+		w.config.max_steps = 100;
+		w.config.seed = seed;
+		w.config.mixed_precision = precision;
+		CHECK_OK(world_run(&w, 1));
+		sum += last(&w)->val.psnr;
+		world_close(&w);
+	}
+	return sum / 4;
+}
+
+/* For devices whose machine has no CPU backend beside them. Over 8 seeds bf16 and f32 differed by 0.2 dB (deviation) on the CPU. */
+TEST(either_type_reaches_the_quality_of_the_cpu)
+{
+	static const int types[] = { VQ_PRECISION_OFF, VQ_PRECISION_AUTO };
+	for (size_t i = 0; i < VQ_COUNT(types); i++) {
+		double psnr = mean_psnr(types[i]);
+		if (getenv("VQ_SHOW"))
+			printf("# %s: %.2f dB\n", i ? "auto" : "f32", psnr);
+		if (!(psnr > QUALITY - .5))
+			TEST_END(1, "%s: %.2f dB", i ? "auto" : "f32", psnr);
+	}
 }
 
 TEST(two_runs_are_identical)
@@ -266,7 +295,7 @@ TEST(dead_codes_are_revived)
 	world_close(&w);
 }
 
-TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree)
+TEST_MAIN(RUN(training_lowers_the_loss) RUN(either_type_reaches_the_quality_of_the_cpu) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree)
 	RUN(bounds_on_the_run) RUN(no_time_for_another_end) RUN(early_stopping) RUN(a_loss_that_is_not_finite_ends_the_run)
 	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained)
 	RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived))
