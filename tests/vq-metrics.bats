@@ -278,7 +278,7 @@ many() { vq-synth -n "$1" --channels 1 --min-size 14 --max-size 16 | vq-normaliz
     a=$(all a) b=$(all b)
     echo "$a kB, $b kB"
     same "$(($(wc -l <b.csv) - 1)) $(json b.json n)" "100000 100000"
-    [ $((b - a)) -lt 18000 ]
+    [ $((b - a)) -lt 12000 ]
 }
 
 @test "other sizes, channels and kinds" {
