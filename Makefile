@@ -237,6 +237,11 @@ codecs: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@PATH="$(abspath $(BUILD)/bin):$$PATH" MODEL="$(MODEL)" DATA="$(DATA)" OUT="$(if $(filter file,$(origin OUT)),out/codecs,$(OUT))" SEPARATE="$(SEPARATE)" pipelines/codecs
 
+# What the codecs' test needs; without them it is skipped.
+.PHONY: codec-deps
+codec-deps:
+	@pipelines/codecs deps || echo "make: the image codecs could not be installed: their test will be skipped" >&2
+
 # The reference document's table, measured: TIME for each of its models.
 .PHONY: compare
 compare: deps
@@ -246,12 +251,12 @@ compare: deps
 
 # --- tests --------------------------------------------------------------------------------------------------------
 .PHONY: check check-long check-oracle asan fuzz bench bench-steps
-check: deps
+check: deps codec-deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan units $(BUILD)/asan/bin/vq-crop
 	@tests/run $(BUILD)/check $(BUILD)/asan
 
-check-long: deps
+check-long: deps codec-deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 BUILD=$(BUILD)/check all units
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
 	@VQ_LONG=1 tests/run $(BUILD)/check $(BUILD)/asan
@@ -274,11 +279,11 @@ $(BUILD)/ptxas/sm_$(1)-%.txt: lib/cuda/%.cu $(wildcard lib/cuda/*.h) lib/backend
 endef
 $(foreach a,$(PTXAS_ARCHS),$(eval $(call PTXAS,$(a))))
 
-# PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts).
+# PYTHON: an interpreter with numpy, scikit-image, tifffile (and torch, anndata for their parts). REQUIRE=1: a skip is a failure.
 PYTHON ?= python3
 check-oracle: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/unit/test_parity
-	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" tests/oracle/run
+	@PATH="$(abspath $(BUILD)/bin):$$PATH" VQ_UNITS="$(BUILD)/unit" PYTHON="$(PYTHON)" REQUIRE="$(REQUIRE)" tests/oracle/run
 
 asan: deps
 	@$(MAKE) --no-print-directory -s -j$$(nproc) WERROR=1 SAN=1 BUILD=$(BUILD)/asan all units
@@ -344,6 +349,7 @@ help:
 	@echo "make ptxas [PTXAS_ARCHS='75 90']   registers and spills of the CUDA kernels, held to limits"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"
 	@echo "make codecs [MODEL=model.safetensors DATA=cells.vqt OUT=dir]   codes beside JPEG XL, JPEG 2000, WebP and PNG"
-	@echo "make check | check-long | check-oracle PYTHON=... | asan | fuzz | bench | bench-steps   tests and timings"
+	@echo "make check | check-long | asan | fuzz | bench | bench-steps   tests and timings"
+	@echo "make check-oracle PYTHON=python3 [REQUIRE=1]   compared with Python's libraries; REQUIRE=1: a library that is missing is a failure"
 	@echo "make check-gpu | bench-gpu [GPU_MIN=1] | gpu-min   the CUDA backend on a device"
 	@echo "make all | install | uninstall | clean | man | deps"

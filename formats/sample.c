@@ -369,3 +369,19 @@ const char *vq_sample_text(const cJSON *meta, const char *name, char buf[32])
 		return text;
 	return as_text(get(meta, name), buf);
 }
+
+int vq_sample_distance(const char *asked, const char *column)
+{
+	int whole = vq_distance(asked, column);
+	return strncmp(column, "Metadata_", 9) ? whole : VQ_MIN(whole, vq_distance(asked, column + 9));
+}
+
+const char *vq_sample_nearest(const cJSON *meta, const char *name)
+{
+	const cJSON *item;
+	const char *best = "field";
+	cJSON_ArrayForEach(item, get(meta, "metadata"))
+		if (vq_sample_distance(name, item->string) < vq_sample_distance(name, best))
+			best = item->string;
+	return best;
+}

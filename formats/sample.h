@@ -74,6 +74,10 @@ vq_status vq_sample_check(const vqt_record *r, vq_tensor **image, vq_tensor **ma
 
 /* metadata.NAME as text, or NULL. Also reads "field", "label" (into buf, 32 bytes) when name has no Metadata_ prefix. */
 const char *vq_sample_text(const cJSON *meta, const char *name, char buf[32]);
+/* Of the metadata columns and "field" the one that `name` is likest to, with or without its Metadata_ prefix. Belongs to meta. */
+const char *vq_sample_nearest(const cJSON *meta, const char *name);
+/* How unlike a column's name is to what was asked for. */
+int vq_sample_distance(const char *asked, const char *column);
 
 /* JSON helpers: replace-or-add that report memory failure. */
 vq_status vq_json_set(cJSON *object, const char *key, cJSON *item /* consumed */);

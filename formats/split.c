@@ -140,15 +140,7 @@ static vq_status usual_group(const cJSON *meta, const char *id, vq_buf *b)
 
 static vq_status no_column(const cJSON *meta, const char *id, const char *name)
 {
-	const cJSON *item;
-	const char *best = "field";
-	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(meta, "metadata")) {
-		const char *bare = !strncmp(item->string, "Metadata_", 9) ? item->string + 9 : item->string;
-		int d = VQ_MIN(vq_distance(name, item->string), vq_distance(name, bare));
-		if (d < vq_distance(name, best) && d < vq_distance(name, !strncmp(best, "Metadata_", 9) ? best + 9 : best))
-			best = item->string;
-	}
-	return vq_fail(VQ_EINVAL, "record %s: has no column \"%s\" to group by; the nearest is \"%s\"", id, name, best);
+	return vq_fail(VQ_EINVAL, "record %s: has no column \"%s\" to group by; the nearest is \"%s\"", id, name, vq_sample_nearest(meta, name));
 }
 
 static vq_status column_group(const cJSON *meta, const char *id, const char *by, vq_buf *b)

@@ -87,6 +87,8 @@ metric_table() { # PREFIX CAPTION
     metric_row "multi-scale SSIM" "${p}ms_ssim" 3 "1 is perfect"
     metric_row "correlation (Pearson)" "${p}pearson" 3 "1 is perfect"
     metric_row "error of a pixel" "${p}rmse_grey" 1 "grey levels of the original image (root mean square), less is better" max
+    # one figure for all cells: what the quality above costs
+    [ -n "$p" ] || echo "<tr><th scope=\"row\">bits a pixel</th><td>$(fixed 3 "${M[bits_per_pixel]}")</td><td></td><td></td><td></td>${with_interval:+<td></td>}<td class=\"text\">by the entropy of the codes, less is smaller; $(fixed 3 "${M[bits_per_pixel_raw]}") without entropy coding</td></tr>"
     echo '</tbody></table>'
 }
 

@@ -19,6 +19,11 @@ well_formed() {
     sed 's/src="data:image\/[a-z+]*;base64,[A-Za-z0-9+\/=]*"/src="data:"/g' "$1" >page
     ! grep -nEi '<script|https?://|@import|url\(|<link|<iframe|<object| on[a-z]+=' page || { echo "something from elsewhere, or a script"; return 1; }
     ! grep -o 'src="[^"]*"' page | grep -v '^src="data:"$' || { echo "a picture that is not part of the page"; return 1; }
+    # the drawings inside it likewise: names of namespaces and picture data are no places to load from
+    grep -o 'src="data:image/svg+xml;base64,[^"]*"' "$1" | sed 's/.*base64,//; s/"$//' | while read -r text; do base64 -d <<<"$text"; echo; done |
+        sed -E 's/xmlns(:[a-z]+)?="[^"]*"//g; s/(href=["'"'"'])(data:image\/png;base64,[^"'"'"']*|#[A-Za-z0-9_-]*)//g; s/url\(#[^)]*\)//g' >drawings
+    [ "$(grep -c '</svg>' drawings)" = "$(grep -o 'image/svg+xml' "$1" | wc -l)" ]
+    ! grep -nEi '<script|://|@import|url\(|<foreignObject|<iframe|href=["'"'"'][^"'"'"']| on[a-z]+=' drawings | cut -c 1-300 | grep . || { echo "a drawing with something from elsewhere, or a script"; return 1; }
     tr '\n' ' ' <page | sed 's/<style>.*<\/style>//' | grep -o '<[^>]*>' | awk '
         /^<!DOCTYPE html>$/ { next }
         /\/>$/ { next }
@@ -39,11 +44,16 @@ well_formed() {
     same "$(ls -A e | grep -c '^\.')" 0
     well_formed e/report.html
     page=$(cat page)
+    has "$page" "@media print {"
     has "$page" "<title>A &lt;b&gt; &amp; &quot;c&quot;</title>"
     same "$(grep -c '<figure' page)" 8
     n=$(json e/metrics.json n) psnr=$(json e/metrics.json psnr.mean)
     has "$page" "The model was given $n cells that it had never seen"
     has "$page" "<b>$(printf %.1f "$psnr") dB</b>"
+    bits=$(json e/metrics.json bits_per_pixel)
+    same "$bits" "$(json e/codebook.json bits_per_pixel)"
+    has "$page" "<th scope=\"row\">bits a pixel</th><td>$(printf %.3f "$bits")</td>"
+    same "$(grep -c '>bits a pixel</th>' page)" 1
     same "$(tail -n +2 e/cells.csv | wc -l)" "$n"
     same "$n" "$(grep -c ',test$' run/split.csv)"
 }
@@ -105,4 +115,39 @@ well_formed() {
     same "$status" 1
     has "$err" "cut.vqt"
     [ ! -e e/report.html ]
+}
+
+# ends MESSAGE: evaluate fails with this one line, and a report of before is gone.
+ends() {
+    mkdir -p e && echo before >e/report.html
+    run_split "$ROOT/pipelines/evaluate"
+    same "$status $err" "1 $1" && [ ! -e e/report.html ] && same "$(ls -A e | grep -c '^\.')" 0
+}
+
+@test "evaluate: what cannot be drawn for another reason than too few cells ends it" {
+    needs_gnuplot
+    export MODEL=run/model.safetensors DATA=cells.vqt OUT=e
+    VQ_GNUPLOT=no-such-gnuplot ends "evaluate: no-such-gnuplot was not found: install gnuplot (Debian: gnuplot-nox)"
+    printf '#!/bin/sh\necho "line 3: unknown terminal" >&2\nexit 1\n' >bad && chmod +x bad
+    VQ_GNUPLOT=./bad ends "vq-plot: gnuplot ended with status 1: line 3: unknown terminal"
+    cp run/history.jsonl whole
+    head -c -20 whole >run/history.jsonl
+    ends "vq-plot: run/history.jsonl: line $(wc -l <whole) was cut off"
+    [ ! -e e/codes.vqt ] # told before the work
+    rm run/history.jsonl
+    GROUP=Metadata_Wel ends 'evaluate: GROUP: e/codes.vqt: no record has a column "Metadata_Wel"; the nearest is "Metadata_Well"'
+    [ ! -e e/recon.vqt ]
+}
+
+@test "evaluate: what is too little to draw is said in the report" {
+    needs_gnuplot
+    export MODEL=run/model.safetensors OUT=e GROUP=Metadata_Well
+    : >run/history.jsonl
+    vq-synth -n 1 --channels 2 --min-size 24 --max-size 32 >one.vqt
+    DATA=one.vqt ok "$ROOT/pipelines/evaluate"
+    has "$(cat e/report.html)" "Not drawn: e/codes.vqt: one record only: a map needs at least two cells"
+    vq-train -q -o single -c "$ROOT/configs/improved.json" --set channels_per_level=8,8,12,16 --set hidden=24,12 --set num_embeddings=32 --set embedding_dim=8 \
+        --set skip=none --set use_perceptual_loss=false --set batch_size=6 --steps 2 --split run/split.csv cells.vqt
+    MODEL=single/model.safetensors DATA=cells.vqt ok "$ROOT/pipelines/evaluate"
+    has "$(cat e/report.html)" "one code a cell: an atlas needs a model with a code a position"
 }

@@ -7,6 +7,7 @@ load helpers
         [ -s out/$f ] || { echo "no $f"; return 1; }
     done
     has "$out" "bits per pixel   $(printf %6.3f "$(json out/codebook.json bits_per_pixel)")"
+    same "$(json out/metrics.json bits_per_pixel)" "$(json out/codebook.json bits_per_pixel)"
     has "$out" "PSNR             $(printf %6.2f "$(json out/metrics.json psnr.mean)") dB"
 }
 

@@ -82,8 +82,13 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     for name in Metadata_Plate Metadata_Well Metadata_Site Metadata_ObjectNumber Metadata_CellID Cells_VQ_Raw_Area Cells_VQ_Raw_Mean_DNA Cells_VQ_Raw_Background_ER; do
         head -n 1 t.csv | tr , '\n' | grep -qx "$name" || { echo "no $name"; return 1; }
     done
-    # the same values, under either name
+    # fields that have no number are counted as they come
     column() { awk -F , -v n="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == n) at = i } { print NR == 1 ? "" : $at }' "$1"; }
+    same "$(column t.csv Metadata_ImageNumber | sed 1d)" "$(column t.csv field | sed 1d | awk '!($0 in n) { n[$0] = ++k } { print n[$0] }')"
+    [ "$(column t.csv Metadata_ImageNumber | tail -n 1)" -gt 1 ]
+    vq-export -q --h5ad -o t.h5ad cells.vqt
+    in_file t.h5ad Metadata_ImageNumber
+    # the same values, under either name
     for pair in id=Metadata_CellID label=Metadata_ObjectNumber area=Cells_VQ_Raw_Area mean_ER=Cells_VQ_Raw_Mean_ER integrated_DNA=Cells_VQ_Raw_Integrated_DNA; do
         same "$(column t.csv ${pair%=*})" "$(column t.csv ${pair#*=})"
     done
@@ -113,6 +118,17 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     has "$err" "vq-encode: plain.vqt: record "
     has "$err" ": no histogram (vq-encode --features writes it)"
     [ ! -e x.vqt ]
+}
+
+@test "csv and h5ad: the table's own ImageNumber" {
+    vq-synth -n 12 --channels 1 --max-size 40 --fields f --field-size 160
+    awk -v OFS=, 'NR == 1 { print $0, "ImageNumber"; next } { print $0, 40 + 3 * NR }' f/load_data.csv >f/n.csv
+    vq-crop -q --load-data f/n.csv >cells.vqt
+    vq-export --csv -o t.csv cells.vqt
+    same "$(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $at["field"], $at["Metadata_ImageNumber"] }' t.csv | sort -u)" \
+        "$(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $at["Metadata_Plate"] "_" $at["Metadata_Well"] "_" $at["Metadata_Site"], $at["ImageNumber"] }' f/n.csv | sort -u)"
+    vq-export -q --h5ad -o t.h5ad cells.vqt
+    in_file t.h5ad Metadata_ImageNumber
 }
 
 @test "csv: compressed when the name says so, the same bytes each time" {
@@ -290,25 +306,55 @@ flat() { vq-crop -q --whole "$1" | vq-export --npy --tensor image -o flat.npy &&
     fields
     fails 1 vq-export --tiff -o back cells.vqt
     same "$err" "vq-export: record Simulated_A01_1#1: Simulated_A01_1_DNA.tif: No such file or directory (--path-root DIR says where relative names begin)"
-    rmdir back
+    [ ! -e back ]
     # another image under the same name: its mean is not what the record knows
     cp f/Simulated_A01_1_DNA.tif dna.tif
     cp f/Simulated_A01_1_ER.tif f/Simulated_A01_1_DNA.tif
     fails 1 vq-export --tiff --path-root f -o back cells.vqt
     has "$err" "record Simulated_A01_1#1: f/Simulated_A01_1_DNA.tif: no plane of 8 or 16 bit, 160x160 px and mean "
-    rmdir back
+    [ ! -e back ]
     mv dna.tif f/Simulated_A01_1_DNA.tif
     # a record that knows no field
     cells 2
     fails 1 vq-export --tiff -o back cells.vqt
     has "$err" "vq-export: record "
-    rmdir back
+    [ ! -e back ]
     golden v1-codes.vqt
     fails 1 vq-export --tiff -o back v1-codes.vqt
     same "$err" "vq-export: v1-codes.vqt: a stream of codes has no pixels: vq-decode makes them"
     mkdir back && touch back/x
     fails 1 vq-export --tiff -o back cells.vqt
     same "$err" "vq-export: back: the directory is not empty"
+}
+
+same_size() { vq-synth -n "$1" --channels 1 --min-size 24 --max-size 24 >equal.vqt; }
+
+@test "tiff: a failure after the first field leaves no field" {
+    fields
+    [ "$(ls f/*_labels.tif | wc -l)" -gt 1 ]
+    last=$(vq-info --records cells.vqt | grep '#' | tail -n 1 | sed 's/#.*//')
+    mv "f/${last}_ER.tif" er.tif
+    fails 1 vq-export --tiff --path-root f -o back cells.vqt
+    has "$err" "f/${last}_ER.tif: No such file or directory"
+    [ ! -e back ]
+    mkdir back
+    fails 1 vq-export --tiff --path-root f -o back cells.vqt
+    same "$(ls -A back)" "" # it was there before
+    mv er.tif "f/${last}_ER.tif"
+    limited 8 --tiff --path-root f -o back cells.vqt
+    same "$(ls -A back)" ""
+    rmdir back
+    limited 8 --tiff --path-root f -o back cells.vqt
+    [ ! -e back ]
+    ok vq-export --tiff --path-root f -o back cells.vqt
+}
+
+# limited KIB OPTION...: files may not be larger, as on a disk that is full.
+limited() {
+    local most=$1
+    shift
+    fails 1 bash -c 'trap "" XFSZ; ulimit -f "$0"; vq-export "$@" 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}' "$most" "$@"
+    has "$err" "File too large"
 }
 
 @test "bad streams leave no file" {
@@ -319,6 +365,20 @@ flat() { vq-crop -q --whole "$1" | vq-export --npy --tensor image -o flat.npy &&
         has "$err" "vq-export: cut.vqt: "
         [ ! -e out ]
     done
+    # later, when a part of it is written already
+    same_size 12
+    head -c $(($(stat -c %s equal.vqt) * 9 / 10)) equal.vqt >cut.vqt
+    for what in --npy --png; do
+        fails 1 vq-export -q $what -o out cut.vqt
+        has "$err" "vq-export: cut.vqt: "
+        [ ! -e out ]
+    done
+    fails 1 vq-export --npy -o out cells.vqt # the second is of another size
+    [ ! -e out ]
+    # in a directory that was there before, it stays
+    mkdir there
+    fails 1 vq-export --png -o there cut.vqt
+    same "$(ls -A there)" ""
     golden v1-batches.vqt
     fails 1 vq-export --npz -o out v1-batches.vqt
     same "$err" "vq-export: v1-batches.vqt: a stream of batches: undo them with vq-batch --split"
@@ -326,6 +386,23 @@ flat() { vq-crop -q --whole "$1" | vq-export --npy --tensor image -o flat.npy &&
     [ ! -e out ]
     fails 1 vq-export --npz -o no/such/dir cells.vqt
     has "$err" "vq-export: no/such/dir: "
+}
+
+@test "a full disk leaves no file, whatever is written" {
+    same_size 12
+    limited 4 --npy -o out equal.vqt
+    [ ! -e out ]
+    limited 4 --npz -o out equal.vqt
+    [ ! -e out ]
+    # small pictures fit, and go again when a large one does not
+    vq-synth -n 12 --channels 1 --min-size 16 --max-size 96 >some.vqt
+    ok vq-export --png -o whole some.vqt
+    stat -c %s whole/* | sort -n >sizes
+    most=$((($(tail -n 1 sizes) - 1) / 1024))
+    [ "$(head -n 1 sizes)" -lt $((1024 * most)) ]
+    limited $most --png -o out some.vqt
+    [ ! -e out ]
+    same "$(ls)" $'equal.vqt\nsizes\nsome.vqt\nwhole'
 }
 
 @test "a full disk is one line" {

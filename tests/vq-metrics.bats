@@ -69,6 +69,21 @@ pair() {
     fails 2 vq-metrics --reference x.vqt --per-record - y.vqt
 }
 
+@test "per record: all metadata of the cell" {
+    vq-synth -n 6 --channels 1 --max-size 24 --fields f --field-size 96
+    awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "Metadata_Plate") k = i; print $0, "Metadata_Drug", "Metadata_Code"; next } { $k = "0012"; print $0, "\"DMSO, 1%\"", "007" }' \
+        f/load_data.csv >f/t.csv
+    vq-crop -q --load-data f/t.csv | vq-normalize >cells.vqt
+    vq-metrics --reference cells.vqt --per-record t.csv cells.vqt >m.json
+    vq-export --csv -o x.csv cells.vqt
+    has "$(head -n 1 t.csv)" ",Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_Group,Metadata_Split,Metadata_Drug,Metadata_Code"
+    same "$(sed 1d t.csv | wc -l)" "$(json m.json n)"
+    # the value is the table's own text, whatever it looks like
+    same "$(sed 1d t.csv | grep -c ',0012,[A-H][0-9]*,[0-9]*,[^,]*,[^,]*,"DMSO, 1%",007$')" "$(json m.json n)"
+    same "$(sed 1d t.csv | sed 's/^\([^,]*\)#[0-9]*,.*,0012,\([^,]*\),\([^,]*\),[^,]*,[^,]*,"D.*/\1 0012_\2_\3/' | awk 'NF != 2 || $1 != $2' | wc -l)" 0
+    same "$(sed 1d x.csv | grep -c ',0012,[A-H][0-9]*,[0-9]*,[^,]*,[^,]*,"DMSO, 1%",007,')" "$(json m.json n)"
+}
+
 @test "padding, order, threads and pipes make no difference" {
     pair
     vq-metrics --reference x.vqt --range 255 y.vqt >want
@@ -155,6 +170,22 @@ pair() {
     same "$(json .stdout clipped)" "$clipped"
 }
 
+@test "grey levels: a scale a record" {
+    pair
+    vq-metrics --reference x.vqt --range 255 y.vqt >want
+    for how in "--robust --no-clip" --zscore; do
+        vq-normalize $how x.vqt >x-n.vqt
+        vq-normalize --like x-n.vqt y.vqt >y-n.vqt
+        ok vq-metrics --range 2 --reference x-n.vqt y-n.vqt
+        for key in rmse_grey.mean rmse_grey.median rmse_grey.max mae_grey.mean foreground.rmse_grey.mean foreground.mae_grey.max; do
+            near "$(json .stdout $key)" "$(json want $key)" 1e-4 || { echo "$how: $key"; return 1; }
+        done
+        [ "$(json .stdout mse.max)" != "$(json want mse.max)" ]
+        ok vq-metrics --grey --reference x.vqt y-n.vqt
+        for key in psnr.min mse.max rmse_grey.mean pearson.mean; do near "$(json .stdout $key)" "$(json want $key)" 1e-3 || { echo "$how --grey: $key"; return 1; }; done
+    done
+}
+
 # 12 cells of several wells, what a model makes of them, and its codes.
 coded() {
     vq-synth -n 12 --channels 2 --max-size 40 --fields f --field-size 160
@@ -238,6 +269,15 @@ many() { vq-synth -n "$1" --channels 1 --min-size 14 --max-size 16 | vq-normaliz
     many 100000 b.vqt
     a=$(peak vq-metrics --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --threads 1 --reference b.vqt b.vqt)
     echo "$a kB, $b kB"
+    [ $((b - a)) -lt 12000 ]
+    # with codes, a table and intervals of a hundred groups: no more than the ids of a third stream
+    many 200 few.vqt
+    vq-train --set channels_per_level=[4,4] --set embedding_dim=4 --set num_embeddings=16 --set blocks=1 -q --steps 2 -o run few.vqt
+    for s in a b; do vq-encode -m run/model.safetensors $s.vqt >$s-codes.vqt; done
+    all() { peak vq-metrics -q --threads 1 --reference $1.vqt --codes $1-codes.vqt --per-record $1.csv --bootstrap 100 -o $1.json $1.vqt; }
+    a=$(all a) b=$(all b)
+    echo "$a kB, $b kB"
+    same "$(($(wc -l <b.csv) - 1)) $(json b.json n)" "100000 100000"
     [ $((b - a)) -lt 12000 ]
 }
 

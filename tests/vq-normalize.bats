@@ -130,11 +130,15 @@ chain() { vq-info --json "$1" >.info && json_flat .info | awk -F '\t' '/^chain\.
     fails 1 vq-normalize --stats one.json cells.vqt -o x.vqt
     has "$err" "the statistics have no group with Metadata_Class ="
     fails 1 vq-normalize --fit --group-by Metadata_Clas cells.vqt
-    has "$err" "it has no column Metadata_Clas (its metadata columns: Metadata_Plate, Metadata_Well, Metadata_Site, Metadata_Class)"
+    same "$err" 'vq-normalize: cells.vqt: record Simulated_A01_1#1: it has no column "Metadata_Clas"; the nearest is "Metadata_Class"'
+    fails 1 vq-normalize --fit --group-by feild cells.vqt
+    has "$err" 'it has no column "feild"; the nearest is "field"'
     fails 1 vq-normalize --fit --where Metadata_Class=none cells.vqt
     same "$err" "vq-normalize: cells.vqt: no record meets --where"
     fails 1 vq-normalize --fit --where Metadata_Clas=none cells.vqt
-    same "$err" "vq-normalize: cells.vqt: no record has the column of --where Metadata_Clas=none"
+    same "$err" "vq-normalize: cells.vqt: no record has the column of --where Metadata_Clas=none; the nearest is Metadata_Class"
+    fails 1 vq-normalize --fit --where Class=none cells.vqt
+    has "$err" "no record has the column of --where Class=none; the nearest is Metadata_Class"
 }
 
 @test "--scope field takes what vq-crop recorded" {

@@ -281,6 +281,10 @@ table() {
     ok vq-plot errors --per-record one.csv -o one.png
     same "$err" "vq-plot: warning: one.csv: one record only"
     png one.png
+    # a value of many digits is not below itself; a table without channels
+    sed '2s/,33[^,]*,/,25.12344444,/; 2s/,32[^,]*,/,25.12344444,/' one.csv | cut -d, -f1-7 >digits.csv
+    has "$(cat digits.csv)" ,25.12344444
+    ok vq-plot errors --per-record digits.csv -o digits.svg
 }
 
 @test "errors: the worst cells in pixels" {
@@ -425,20 +429,28 @@ table() {
 }
 
 @test "a full disk is one line, and no picture is left" {
-    needs_gnuplot
-    [ -e /dev/full ] || skip "no /dev/full"
     history h.jsonl 4
-    fails 1 bash -c 'vq-plot curves --script h.jsonl >/dev/full'
-    mkdir small
-    mount -t tmpfs -o size=16k none small 2>/dev/null || skip "no rights to mount a small disk"
     pair 12
-    run_split vq-plot curves -o small/x.png h.jsonl
-    same "$status" 1
-    has "$err" "No space left on device"
-    run_split vq-plot samples --reference ref.vqt -o small/y.png rec.vqt
-    left=$(ls -A small)
-    umount small
-    same "$status$left" 1
+    [ ! -e /dev/full ] || fails 1 bash -c 'vq-plot curves --script h.jsonl >/dev/full'
+    # gnuplot gives its picture to vq-plot, which writes it as it writes one of libpng's
+    limited() { fails 1 bash -c 'trap "" XFSZ; ulimit -f "$0"; vq-plot "$@" 2>&1 >/dev/null | cat >&2; exit ${PIPESTATUS[0]}' "$@"; }
+    mkdir small
+    printf '#!/bin/sh\nhead -c 100000 /dev/zero\n' >large && chmod +x large
+    VQ_GNUPLOT=./large limited 40 curves -o small/x.png h.jsonl
+    has "$err" "vq-plot: small/x.png: File too large"
+    limited 16 samples --reference ref.vqt -o small/y.png rec.vqt
+    has "$err" "File too large"
+    # what gnuplot is given does not fit
+    limited 1 curves -o small/z.png h.jsonl
+    has "$err" "File too large"
+    same "$(ls -A small)" ""
+    ! mount -t tmpfs -o size=16k none small 2>/dev/null || {
+        run_split vq-plot samples --reference ref.vqt -o small/y.png rec.vqt
+        left=$(ls -A small)
+        umount small
+        same "$status$left" 1
+        has "$err" "No space left on device"
+    }
 }
 
 @test "map: many different numbers are a scale, and cells without one are grey" {
@@ -458,6 +470,29 @@ table() {
     png m.png
     ok vq-plot map --script --group-by Metadata_Site dose.vqt
     has "$out" "title '1 ("
+}
+
+@test "samples and difference of no record and of one say so" {
+    pair 1
+    ok vq-plot samples -o s.png rec.vqt
+    same "$err" "vq-plot: warning: rec.vqt: one record only"
+    vq-metrics -q --reference ref.vqt --per-record one.csv rec.vqt >m.json
+    for kind in samples difference; do
+        ok vq-plot $kind --reference ref.vqt -o $kind.png rec.vqt
+        same "$err" "vq-plot: warning: rec.vqt: one record only"
+        ok vq-plot $kind --reference ref.vqt --per-record one.csv -o $kind.png rec.vqt
+        same "$err" "vq-plot: warning: one.csv: one record only"
+        png $kind.png
+    done
+    vq-synth -n 0 --channels 2 | vq-normalize --robust >none.vqt
+    head -1 one.csv >none.csv
+    for kind in samples difference; do
+        fails 1 vq-plot $kind --reference none.vqt -o x.png none.vqt
+        same "$err" "vq-plot: none.vqt holds no record"
+        fails 1 vq-plot $kind --reference ref.vqt --per-record none.csv -o x.png rec.vqt
+        same "$err" "vq-plot: none.csv: no records in it"
+    done
+    [ ! -e x.png ]
 }
 
 @test "code plots of no record and of one say so" {
@@ -491,6 +526,33 @@ table() {
     [ ! -e x.png ]
 }
 
+@test "every kind as PNG, SVG and PDF, at any case of the ending" {
+    needs_gnuplot
+    trained
+    M=run/model.safetensors
+    vq-metrics -q --reference cells.vqt --per-record all.csv recon.vqt >m.json
+    for end in png SVG pdf; do
+        while read -r kind args; do
+            ok vq-plot $kind $args -o $kind.$end
+            same "$out$err" ""
+            case $end in
+            png) png $kind.png >/dev/null ;;
+            SVG) has "$(head -c 2000 $kind.SVG)" "<svg" && has "$(tail -c 100 $kind.SVG)" "</svg>" ;;
+            pdf) same "$(head -c 5 $kind.pdf)" "%PDF-" && has "$(tail -c 20 $kind.pdf | tr -d '\0')" "%%EOF" ;;
+            esac || { echo "$kind.$end"; return 1; }
+        done <<END
+curves run
+samples --reference cells.vqt --records 2 recon.vqt
+difference --reference cells.vqt --records 2 recon.vqt
+errors --per-record all.csv --reference cells.vqt recon.vqt
+usage codes.vqt
+codebook -m $M codes.vqt
+atlas -m $M --reference cells.vqt --codes 2 codes.vqt
+map --reference cells.vqt codes.vqt
+END
+    done
+}
+
 @test "misuse exits 2 and says why" {
     fails 2 vq-plot
     same "$err" "vq-plot: what is to be drawn: curves, samples, difference, errors, usage, codebook, atlas or map?"
@@ -512,6 +574,12 @@ table() {
     same "$err" "vq-plot: codebook needs -m MODEL"
     fails 2 vq-plot errors -o x.png
     same "$err" "vq-plot: errors needs --per-record CSV"
-    fails 2 vq-plot atlas --script -m a --reference b
-    same "$err" "vq-plot: --script is not for atlas, which gnuplot does not draw"
+    for kind in samples "difference --reference b" "atlas -m a --reference b"; do
+        fails 2 vq-plot $kind --script
+        same "$err" "vq-plot: --script is not for ${kind%% *}, which gnuplot does not draw"
+    done
+    for kind in "map --reference b" "errors --per-record a --reference b"; do
+        fails 2 vq-plot $kind --script c
+        same "$err" "vq-plot: --script takes no pictures of cells: leave --reference out"
+    done
 }

@@ -71,6 +71,7 @@ static vq_status print_stats(vq_buf *out, const crop_field *data)
 	return vq_buf_str(out, "]}}");
 }
 
+/* The field's columns; its ImageNumber, which has no Metadata_ before it in the table, is one of them. */
 static vq_status print_metadata(vq_buf *out, const vq_field *field)
 {
 	VQ_TRY(vq_buf_str(out, "{"));
@@ -80,6 +81,8 @@ static vq_status print_metadata(vq_buf *out, const vq_field *field)
 		VQ_TRY(vq_buf_str(out, ":"));
 		VQ_TRY(vq_json_print_string(out, field->value[i]));
 	}
+	if (field->number && !*vq_field_value(field, "Metadata_ImageNumber"))
+		VQ_TRY(vq_buf_fmt(out, "%s\"Metadata_ImageNumber\":\"%d\"", field->pairs ? "," : "", field->number));
 	return vq_buf_str(out, "}");
 }
 

@@ -19,9 +19,10 @@ vq_status vq_export_h5ad_commit(vq_export_h5ad *e); /* frees e either way */
 void vq_export_h5ad_abort(vq_export_h5ad *e);       /* NULL is fine */
 
 /* path becomes a directory if it is not there (*made); VQ_EIO when it holds anything. */
-vq_status vq_export_png_open(const char *path, bool *made);
-/* Takes the pictures away again, and the directory where it was made: after a successful open only. */
-void vq_export_png_abort(const char *path, bool made);
+vq_status vq_export_dir_open(const char *path, bool *made);
+/* Takes the files whose names end in `end` away again, and the directory where it was made: after a successful open only. */
+void vq_export_dir_abort(const char *path, const char *end, bool made);
+
 /* The record's true pixels as a PNG: one channel grey, several as a composite of colours. channel: the one to show alone, by name;
  * NULL for all. The contrast is that of the normalisation: [-1, 1]; [-3, 3] of z-scores; of raw pixels the field's percentiles 0.1 to
  * 99.9, else the record's own extremes. */
@@ -35,7 +36,7 @@ typedef struct vq_export_tiff vq_export_tiff;
 vq_status vq_export_tiff_open(vq_export_tiff **e, const char *path, const char *root);
 vq_status vq_export_tiff_put(vq_export_tiff *e, const vqt_record *rec, const cJSON *header);
 vq_status vq_export_tiff_commit(vq_export_tiff *e); /* frees e either way */
-void vq_export_tiff_abort(vq_export_tiff *e);       /* NULL is fine */
+void vq_export_tiff_abort(vq_export_tiff *e);       /* leaves no file, and no directory that it made; NULL is fine */
 
 /* The file's name for an id: letters, digits, dot, minus and underscore stay, others become '_'; where more than one '#' before
  * a number was replaced, or the name is too long, a hash of the id follows; then `end`. Caller frees. */

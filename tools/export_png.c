@@ -15,7 +15,7 @@ enum { NAME_MOST = 180 };
 
 /* --- names --- */
 
-vq_status vq_export_png_open(const char *path, bool *made)
+vq_status vq_export_dir_open(const char *path, bool *made)
 {
 	*made = !mkdir(path, 0777);
 	if (*made)
@@ -30,12 +30,12 @@ vq_status vq_export_png_open(const char *path, bool *made)
 	return empty ? VQ_OK : vq_fail(VQ_EIO, "%s: the directory is not empty", path);
 }
 
-void vq_export_png_abort(const char *path, bool made)
+void vq_export_dir_abort(const char *path, const char *end, bool made)
 {
 	DIR *d = opendir(path);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		size_t n = strlen(e->d_name);
-		char *file = n > 4 && !strcmp(e->d_name + n - 4, ".png") ? vq_format("%s/%s", path, e->d_name) : NULL;
+		size_t n = strlen(e->d_name), tail = strlen(end);
+		char *file = n > tail && !strcmp(e->d_name + n - tail, end) ? vq_format("%s/%s", path, e->d_name) : NULL;
 		if (file)
 			unlink(file);
 		free(file);

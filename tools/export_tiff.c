@@ -11,6 +11,7 @@
 
 struct vq_export_tiff {
 	const char *path, *root;
+	bool made;            /* the directory is ours */
 	char *field;          /* the one in memory; NULL for none */
 	char *description;    /* its OME-XML */
 	vq_tensor planes;     /* u16 [C,H,W]: its pixels, with the cells so far put back */
@@ -231,11 +232,14 @@ static void put_back(vq_export_tiff *e, const cell *k, const vq_tensor *grey)
 vq_status vq_export_tiff_open(vq_export_tiff **out, const char *path, const char *root)
 {
 	*out = NULL;
-	bool made;
-	VQ_TRY(vq_export_png_open(path, &made));
 	vq_export_tiff *e = vq_calloc(1, sizeof *e);
 	if (!e)
 		return VQ_ENOMEM;
+	vq_status s = vq_export_dir_open(path, &e->made);
+	if (s < 0) {
+		free(e);
+		return s;
+	}
 	e->path = path;
 	e->root = root;
 	*out = e;
@@ -304,6 +308,12 @@ vq_status vq_export_tiff_put(vq_export_tiff *e, const vqt_record *rec, const cJS
 	return s == VQ_OK || !strncmp(vq_message(), "record ", 7) ? s : vq_context(s, "record %s", rec->id);
 }
 
+static void forget(vq_export_tiff *e)
+{
+	forget_field(e);
+	free(e);
+}
+
 vq_status vq_export_tiff_commit(vq_export_tiff *e)
 {
 	vq_status s = write_field(e);
@@ -312,7 +322,10 @@ vq_status vq_export_tiff_commit(vq_export_tiff *e)
 		        (unsigned long long)e->clipped, (unsigned long long)e->values);
 	if (s == VQ_OK && e->beyond)
 		vq_warn("%llu of %llu values inside cells were below 0 or above 65535 and stand at that limit", (unsigned long long)e->beyond, (unsigned long long)e->values);
-	vq_export_tiff_abort(e);
+	if (s == VQ_OK)
+		forget(e);
+	else
+		vq_export_tiff_abort(e);
 	return s;
 }
 
@@ -320,6 +333,6 @@ void vq_export_tiff_abort(vq_export_tiff *e)
 {
 	if (!e)
 		return;
-	forget_field(e);
-	free(e);
+	vq_export_dir_abort(e->path, ".ome.tif", e->made);
+	forget(e);
 }

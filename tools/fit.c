@@ -28,6 +28,7 @@ struct vq_fit {
 	struct group *group;
 	int n, cap, last;
 	bool matched_column[64]; /* some record has the condition's column */
+	char *nearest[64];       /* else the likest that there is */
 };
 
 static int by_value(const void *a, const void *b)
@@ -93,34 +94,39 @@ void vq_fit_close(vq_fit *f)
 			vq_tally_close(f->group[i].tally[c]);
 	}
 	free_texts(f->column, f->columns);
+	for (int i = 0; i < f->conditions && i < (int)VQ_COUNT(f->nearest); i++)
+		free(f->nearest[i]);
 	free(f->group);
 	cJSON_Delete(f->channels);
 	free(f);
 }
 
-static vq_status no_column(const cJSON *meta, const char *name)
+/* The likest column that a record has had so far. */
+static vq_status learn_nearest(vq_fit *f, int condition, const cJSON *meta, const char *name)
 {
-	const cJSON *c;
-	vq_buf list = {0};
-	cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(meta, "metadata"))
-		vq_buf_fmt(&list, "%s%s", list.len ? ", " : "", c->string);
-	vq_fail(VQ_EINVAL, "it has no column %s (its metadata columns: %s)", name, list.len ? list.data : "none");
-	vq_buf_free(&list);
-	return VQ_EINVAL;
+	const char *best = vq_sample_nearest(meta, name);
+	char **at = &f->nearest[condition];
+	if (*at && vq_sample_distance(name, best) >= vq_sample_distance(name, *at))
+		return VQ_OK;
+	free(*at);
+	*at = vq_strdup(best);
+	return *at ? VQ_OK : VQ_ENOMEM;
 }
 
-static bool matches(vq_fit *f, const cJSON *meta)
+static vq_status matches(vq_fit *f, const cJSON *meta, bool *all)
 {
-	bool all = true;
+	*all = true;
 	for (int i = 0; i < f->conditions; i++) {
 		char name[256], buf[32];
 		const char *eq = strchr(f->where[i], '=');
 		snprintf(name, sizeof name, "%.*s", (int)(eq - f->where[i]), f->where[i]);
 		const char *text = vq_sample_text(meta, name, buf);
 		f->matched_column[i] |= text != NULL;
-		all = all && text && !strcmp(text, eq + 1);
+		if (!f->matched_column[i])
+			VQ_TRY(learn_nearest(f, i, meta, name));
+		*all = *all && text && !strcmp(text, eq + 1);
 	}
-	return all;
+	return VQ_OK;
 }
 
 static bool is_group(const vq_fit *f, const struct group *g, const cJSON *meta)
@@ -153,7 +159,7 @@ static vq_status new_group(vq_fit *f, const cJSON *meta)
 	for (int i = 0; i < f->columns; i++) {
 		const char *text = vq_sample_text(meta, f->column[i], buf);
 		if (!text)
-			return no_column(meta, f->column[i]);
+			return vq_fail(VQ_EINVAL, "it has no column \"%s\"; the nearest is \"%s\"", f->column[i], vq_sample_nearest(meta, f->column[i]));
 		if (!(g->value[i] = vq_strdup(text)))
 			return VQ_ENOMEM;
 	}
@@ -198,7 +204,9 @@ static vq_status add(vq_fit *f, const vqt_record *rec, const vq_tensor *image)
 		free(how);
 		return VQ_EINVAL;
 	}
-	if (!matches(f, rec->meta))
+	bool wanted;
+	VQ_TRY(matches(f, rec->meta, &wanted));
+	if (!wanted)
 		return VQ_OK;
 	VQ_TRY(vq_geom_get(rec->meta, image, &g));
 	VQ_TRY(check_channels(f, rec->meta, (int)image->shape[0]));
@@ -292,7 +300,7 @@ cJSON *vq_fit_result(const vq_fit *f)
 	if (!f->n) {
 		for (int i = 0; i < f->conditions; i++)
 			if (!f->matched_column[i]) {
-				vq_fail(VQ_EINVAL, "no record has the column of --where %s", f->where[i]);
+				vq_fail(VQ_EINVAL, "no record has the column of --where %s%s%s", f->where[i], f->nearest[i] ? "; the nearest is " : "", f->nearest[i] ? f->nearest[i] : "");
 				return NULL;
 			}
 		vq_fail(VQ_EINVAL, f->conditions ? "no record meets --where" : "no records to fit");

@@ -193,7 +193,7 @@ static vq_status add_channels(vq_buf *b, const table *t)
 			g[n++] = (group){ t->name[c], make_box(v, k) };
 	}
 	free(v);
-	return n ? add_boxes(b, "by channel", g, n, n > 5) : vq_buf_str(b, "set multiplot next\n");
+	return n ? add_boxes(b, "by channel", g, n, n > 5) : VQ_OK; /* without channels its place stays empty */
 }
 
 /* The rows are sorted by field on the way. */
@@ -228,7 +228,7 @@ static vq_status add_size_data(vq_buf *b, table *t)
 	vq_status s = v ? vq_buf_str(b, "$cells << END\n") : VQ_ENOMEM;
 	qsort(t->v, t->n, sizeof *t->v, by_pixels);
 	for (size_t i = 0; i < t->n && s == VQ_OK; i++)
-		s = vq_buf_fmt(b, "%.10g %.7g\n", t->v[i].pixels, t->v[i].psnr);
+		s = vq_buf_fmt(b, "%.10g %.17g\n", t->v[i].pixels, t->v[i].psnr); /* all digits: gnuplot compares them with the outliers' limit */
 	if (s == VQ_OK)
 		s = vq_buf_str(b, "END\n$line << END\n");
 	for (size_t k = 0; k < bins && s == VQ_OK; k++) {
@@ -273,9 +273,9 @@ static vq_status add_size(vq_buf *b, table *t)
 		VQ_TRY(vq_buf_fmt(b, "; equal in every pixel and left out: %zu", t->exact));
 	VQ_TRY(vq_buf_fmt(b, "'\nset logscale x\nset xrange [%.10g:%.10g]\nset xlabel 'pixels of the cell'\nset ylabel 'PSNR (dB)'\nset key tmargin center horizontal\n", lo / 1.1, hi * 1.1));
 	VQ_TRY(add_log_tics(b, lo / 1.1, hi * 1.1));
-	VQ_TRY(vq_buf_fmt(b, "plot $cells using 1:($2 < %.9g ? NaN : $2) with points pt 7 ps 0.5 lc rgb '#56b4e9' notitle", all.low));
+	VQ_TRY(vq_buf_fmt(b, "plot $cells using 1:($2 < %.17g ? NaN : $2) with points pt 7 ps 0.5 lc rgb '#56b4e9' notitle", all.low));
 	if (outliers)
-		VQ_TRY(vq_buf_fmt(b, ", \\\n     $cells using 1:($2 < %.9g ? $2 : NaN) with points pt 9 ps 1 lc rgb '#d55e00' title 'outliers (%zu)'", all.low, outliers));
+		VQ_TRY(vq_buf_fmt(b, ", \\\n     $cells using 1:($2 < %.17g ? $2 : NaN) with points pt 9 ps 1 lc rgb '#d55e00' title 'outliers (%zu)'", all.low, outliers));
 	if (t->n >= 16)
 		VQ_TRY(vq_buf_str(b, ", \\\n     $line using 1:2 with lines lw 3 lc rgb '#000000' title 'median'"));
 	return vq_buf_str(b, "\n");

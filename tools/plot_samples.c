@@ -9,6 +9,7 @@
 #include "formats/pairs.h"
 #include "lib/image/normalize.h"
 #include "lib/image/panel.h"
+#include "tools/cli.h"
 
 /* A cell that is to be shown. */
 typedef struct {
@@ -21,7 +22,7 @@ typedef struct {
 	bool scaled;              /* lo and hi are percentiles, not the data's own range */
 } cell;
 
-typedef struct { cell *v; size_t n, cap; cJSON *channels; /* names, from the first record that has them */ } cells;
+typedef struct { cell *v; size_t n, cap; cJSON *channels; /* names, from the first record that has them */ bool alone; /* in the table */ } cells;
 
 static void cell_free(cell *c)
 {
@@ -204,6 +205,7 @@ static vq_status choose_by_table(cells *l, const vq_samples_options *o)
 	VQ_TRY(s);
 	if (!l->n)
 		return vq_fail(VQ_EINVAL, "%s: no records in it", o->per_record);
+	l->alone = l->n == 1;
 	qsort(l->v, l->n, sizeof *l->v, by_psnr);
 	if (!o->worst)
 		thin(l, (size_t)o->records);
@@ -270,6 +272,8 @@ static vq_status choose_evenly(cells *l, const vq_samples_options *o)
 	}
 	if (got == 0 && !l->n)
 		got = vq_fail(VQ_EINVAL, "%s: no records in it", source_name(&in));
+	if (got == 0 && i == 1)
+		vq_warn("%s: one record only", source_name(&in));
 	source_close(&in);
 	if (got == 0)
 		thin(l, (size_t)o->records);
@@ -322,6 +326,8 @@ vq_status vq_samples_draw(vq_tensor *rgb, const vq_samples_options *o)
 		s = find_all(&l, o);
 	if (s == VQ_OK)
 		s = draw(rgb, &l, o);
+	if (s == VQ_OK && l.alone && !o->worst)
+		vq_warn("%s: one record only", o->per_record);
 	for (size_t i = 0; i < l.n; i++)
 		cell_free(&l.v[i]);
 	free(l.v);

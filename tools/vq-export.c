@@ -1,8 +1,10 @@
 /* vq-export: a stream as numpy arrays, a table, or pictures. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/npy.h"
+#include "lib/eval/names.h"
 #include "tools/cli.h"
 #include "tools/export.h"
 
@@ -41,7 +43,7 @@ static vq_status open_target(void)
 		return vq_export_tiff_open(&to.tiff, vq_cli.output, opt.root);
 	if (opt.csv)
 		return vq_export_csv_open(&to.csv, vq_cli.output);
-	VQ_TRY(vq_export_png_open(vq_cli.output, &to.made));
+	VQ_TRY(vq_export_dir_open(vq_cli.output, &to.made));
 	to.png = true;
 	return VQ_OK;
 }
@@ -54,7 +56,7 @@ static void abort_target(void)
 	vq_export_h5ad_abort(to.h5ad);
 	vq_export_tiff_abort(to.tiff);
 	if (to.png)
-		vq_export_png_abort(vq_cli.output, to.made);
+		vq_export_dir_abort(vq_cli.output, ".png", to.made);
 }
 
 static vq_status commit_target(void)
@@ -123,8 +125,31 @@ static vq_status put_npz(const vqt_record *rec)
 	return VQ_OK;
 }
 
-static vq_status put(const vqt_record *rec, const cJSON *header)
+/* Tables tell fields by a number. Where the first cell has none, the fields are counted as they come. */
+static vq_status number_field(vqt_record *rec)
 {
+	static vq_names fields;
+	static bool known, own;
+	size_t at;
+	char buf[32];
+	const char *field = vq_sample_text(rec->meta, "field", buf);
+	bool has = cJSON_HasObjectItem(cJSON_GetObjectItemCaseSensitive(rec->meta, "metadata"), "Metadata_ImageNumber");
+	if (!known)
+		own = has;
+	known = true;
+	if (own || has || !field)
+		return VQ_OK;
+	VQ_TRY(vq_names_find(&fields, field, &at));
+	snprintf(buf, sizeof buf, "%zu", at + 1);
+	if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(rec->meta, "metadata")))
+		VQ_TRY(vq_json_set(rec->meta, "metadata", cJSON_CreateObject()));
+	return vq_json_set(cJSON_GetObjectItemCaseSensitive(rec->meta, "metadata"), "Metadata_ImageNumber", cJSON_CreateString(buf));
+}
+
+static vq_status put(vqt_record *rec, const cJSON *header)
+{
+	if (opt.csv || opt.h5ad)
+		VQ_TRY(number_field(rec));
 	if (opt.npy)
 		return put_npy(rec);
 	if (opt.npz)

@@ -26,7 +26,7 @@ static const vq_option options[] = {
 	{ "group-by", 0, VQ_OPT_STRING, &job.group_by, "COLUMN", "map: colour the cells by this column of their metadata, \"field\" or \"label\".", .given = &given.group_by },
 	{ "x", 0, VQ_OPT_CHOICE, &x, NULL, "curves: what the horizontal axis counts (default epoch).", "epoch|step|seconds|pixels", .given = &given.x },
 	{ "script", 0, VQ_OPT_FLAG, &script, NULL,
-	  "curves, usage, codebook, map, errors: print the gnuplot script instead of running it. With -o it names that file as its output." },
+	  "curves, usage, codebook, map, errors (without --reference): print the gnuplot script instead of running it. With -o it names that file as its output." },
 	{ .type = VQ_OPT_GROUP, .help = "Cells and codes" },
 	{ "records", 0, VQ_OPT_INT, &records, "N", "How many cells (default 8; errors: the 6 worst; map: thumbnails, as many as fit), spread evenly over the stream unless --per-record is given.", NULL, 1, 400, &given.records },
 	{ "codes", 0, VQ_OPT_INT, &codes, "N", "atlas: how many of the most used codes (default 16).", NULL, 1, 400, &given.codes },

@@ -44,6 +44,7 @@ def check_obs(a, rows):
     assert list(a.obs['Metadata_CellID']) == [r['id'] for r in rows]
     assert a.obs['Metadata_ObjectNumber'].dtype == np.int64
     assert list(a.obs['Metadata_ObjectNumber']) == [int(r['label']) for r in rows]
+    assert a.obs['Metadata_ImageNumber'].dtype == np.int64 and a.obs['Metadata_ImageNumber'].nunique() == len({r['field'] for r in rows})
     columns = [k for k in rows[0] if k.startswith('Metadata_')]
     for k in columns:
         assert [str(v) for v in a.obs[k]] == [r[k] for r in rows], k
@@ -98,6 +99,41 @@ def check_features(tmp, cells, rows, channels):
     return a
 
 
+def check_weights(tmp, cells):
+    """obsm/X_tfidf: histograms times log((1 + n) / (1 + cells that have the code)) + 1, rows of length 1."""
+    sh(f'vq-encode -m {tmp}/run/model.safetensors --tf-idf {tmp}/f.vqt {cells} > {tmp}/w.vqt; vq-export --h5ad -o {tmp}/w.h5ad {tmp}/w.vqt')
+    a = anndata.read_h5ad(f'{tmp}/w.h5ad')
+    h = a.obsm['X_codes'].astype(np.float64)
+    want = h * (np.log((1 + len(h)) / (1 + (h > 0).sum(0))) + 1)
+    want /= np.linalg.norm(want, axis=1, keepdims=True)
+    assert a.obsm['X_tfidf'].shape == h.shape and np.allclose(a.obsm['X_tfidf'], want, atol=1e-5)
+    return h.shape
+
+
+def check_text(tmp):
+    """Text of digits alone stays text: a plate 0012 and a code 007."""
+    sh(f'vq-synth -n 20 --channels 1 --max-size 40 --fields {tmp}/fields --field-size 160 2>/dev/null')
+    with open(f'{tmp}/fields/load_data.csv', newline='', encoding='utf-8') as f:
+        table = list(csv.DictReader(f))
+    with open(f'{tmp}/fields/text.csv', 'w', newline='', encoding='utf-8') as f:
+        out = csv.DictWriter(f, list(table[0]) + ['Metadata_Code', 'ImageNumber'])
+        out.writeheader()
+        for i, row in enumerate(table):
+            out.writerow(dict(row, Metadata_Plate='0012', Metadata_Code='007', ImageNumber=30 + 7 * i))
+    sh(f'vq-crop -q --load-data {tmp}/fields/text.csv > {tmp}/text.vqt; vq-export -q --h5ad -o {tmp}/text.h5ad {tmp}/text.vqt; '
+       f'vq-export --csv -o {tmp}/text.csv {tmp}/text.vqt')
+    obs = anndata.read_h5ad(f'{tmp}/text.h5ad').obs
+    with open(f'{tmp}/text.csv', newline='', encoding='utf-8') as f:
+        rows = list(csv.DictReader(f))
+    number = {f"0012_{r['Metadata_Well']}_{r['Metadata_Site']}": 30 + 7 * i for i, r in enumerate(table)}
+    for k, v in (('Metadata_Plate', '0012'), ('Metadata_Code', '007')):
+        assert all(isinstance(x, str) and x == v for x in obs[k]) and all(r[k] == v for r in rows), k
+    assert all(isinstance(x, str) for x in obs['Metadata_Site'])
+    assert obs['Metadata_ImageNumber'].dtype == np.int64 and list(obs['Metadata_ImageNumber']) == [number[r['field']] for r in rows]
+    assert [int(r['Metadata_ImageNumber']) for r in rows] == list(obs['Metadata_ImageNumber'])
+    return len(rows)
+
+
 def check_pycytominer(path, a):
     import pycytominer
     from pycytominer.cyto_utils import load_profiles
@@ -142,6 +178,8 @@ with tempfile.TemporaryDirectory() as tmp:
     print(f'ok - anndata reads features, histograms, codebook and chain: {f.shape}')
     print(f'ok - principal components of features: {check_pca(f)}')
     print(f'ok - anndata writes it back: {check_written_back(f, tmp)}')
+    print(f'ok - tf-idf weights are what the histograms say: {check_weights(tmp, cells)}')
+    print(f'ok - digits stay text, image numbers are integers: {check_text(tmp)} cells')
     backed = anndata.read_h5ad(f'{tmp}/f.h5ad', backed='r')
     assert np.array_equal(backed[5:9].to_memory().X, f.X[5:9])
     print('ok - anndata reads rows of it from the disk')
