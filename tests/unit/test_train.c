@@ -315,6 +315,5 @@ TEST(dead_codes_are_revived)
 
 TEST_MAIN(RUN(training_lowers_the_loss) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree)
 	RUN(bounds_on_the_run) RUN(no_time_for_another_end) RUN(early_stopping) RUN(a_loss_that_is_not_finite_ends_the_run) RUN(the_layer_of_improved_that_is_not_finite_is_named)
-	
 	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained)
 	RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived))
