@@ -56,17 +56,16 @@ vq_status vq_history_add(vq_history *h, const cJSON *line)
 	vq_status s = text ? vq_buf_fmt(&b, "%s\n", text) : vq_fail(VQ_ENOMEM, "out of memory");
 	cJSON_free(text);
 	bool regular = !fstat(h->fd, &st) && S_ISREG(st.st_mode);
-	if (s == VQ_OK) {
-		ssize_t n;
-		do
-			n = write(h->fd, b.data, b.len);
-		while (n < 0 && errno == EINTR);
-		if (n != (ssize_t)b.len) {
+	size_t done = 0;
+	while (s == VQ_OK && done < b.len) { /* what is missing of a line is tried again, for the reason why */
+		ssize_t n = write(h->fd, b.data + done, b.len - done);
+		if (n > 0)
+			done += (size_t)n;
+		else if (n == 0 || errno != EINTR)
 			s = vq_fail(VQ_EIO, "%s: %s", h->path, strerror(n < 0 ? errno : ENOSPC));
-			if (regular && n > 0 && ftruncate(h->fd, st.st_size))
-				s = vq_context(s, "a line was cut off");
-		}
 	}
+	if (s < 0 && done && regular && ftruncate(h->fd, st.st_size))
+		s = vq_context(s, "a line was cut off");
 	vq_buf_free(&b);
 	return s;
 }

@@ -113,11 +113,11 @@ static void see_all(curves *c, const char *name, int of, const cJSON *value)
 
 static int rank(const char *name)
 {
-	static const char *const order[] = { "loss", "recon", "commit", "perceptual", "psnr", "ssim", "usage", "foreground_usage", "perplexity", "lr", "grad_norm", "revived" };
+	static const char *const order[] = { "loss", "recon", "commit", "codebook", "perceptual", "psnr", "ssim", "usage", "foreground_usage", "perplexity", "lr", "grad_norm", "revived" };
 	for (size_t i = 0; i < VQ_COUNT(order); i++)
 		if (!strncmp(name, order[i], strlen(order[i])) && strchr(".", name[strlen(order[i])]))
-			return i < 3 ? (int)i : (int)i + 1;
-	return 3; /* further terms of the loss */
+			return i < 4 ? (int)i : (int)i + 1;
+	return 4; /* further terms of the loss */
 }
 
 static int by_rank(const void *a, const void *b)
@@ -182,7 +182,7 @@ static vq_status add_data(const curves *c, vq_buf *b)
 static const char *title_of(const char *name)
 {
 	static const char *const known[][2] = { { "loss", "loss" }, { "recon", "reconstruction loss" }, { "commit", "commitment loss" },
-		{ "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" }, { "foreground_usage", "in use by foreground (fraction)" },
+		{ "codebook", "codebook loss" }, { "perceptual", "perceptual loss" }, { "psnr", "PSNR (dB)" }, { "ssim", "SSIM" }, { "usage", "codebook in use (fraction)" }, { "foreground_usage", "in use by foreground (fraction)" },
 		{ "perplexity", "codebook perplexity" }, { "lr", "learning rate" }, { "grad_norm", "gradient norm" }, { "revived", "codes revived" } };
 	for (size_t i = 0; i < VQ_COUNT(known); i++)
 		if (!strcmp(name, known[i][0]))

@@ -262,6 +262,8 @@ static cJSON *losses(const vq_config *c, const vq_losses *l, const vq_model_info
 	cJSON_AddNumberToObject(o, "loss", l->loss);
 	cJSON_AddNumberToObject(o, "recon", l->recon);
 	cJSON_AddNumberToObject(o, "commit", l->commit);
+	if (c->codebook_update == VQ_UPDATE_GRADIENT)
+		cJSON_AddNumberToObject(o, "codebook", l->codebook);
 	if (c->use_perceptual_loss)
 		cJSON_AddNumberToObject(o, "perceptual", l->perceptual);
 	if (val) {

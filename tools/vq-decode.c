@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/image/pad.h"
 #include "tools/cells.h"
 #include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
+#include "tools/coderec.h"
 #include "tools/swap.h"
 #include "tools/window.h"
 
@@ -57,97 +57,6 @@ static int next(void *ctx, vqt_record *rec)
 	return got;
 }
 
-/* A level's codes, as i32. */
-static vq_status take_codes(const vq_code_level *level, const vq_tensor *t, int32_t **codes)
-{
-	size_t n = (size_t)t->shape[0] * (size_t)(level->stride ? t->shape[1] : 1);
-	if (!(*codes = vq_malloc(n * sizeof **codes)))
-		return VQ_ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		int32_t v = (*codes)[i] = t->dtype == VQ_U16 ? ((uint16_t *)t->data)[i] : ((int32_t *)t->data)[i];
-		if (v < 0 || v >= level->size)
-			return vq_fail(VQ_EINVAL, "code %d at position %zu of \"%s\", which has %d", (int)v, i, level->name, level->size);
-	}
-	return VQ_OK;
-}
-
-/* Codes of every level; h and w: positions of the first. The others' are checked once the extent is known. */
-static vq_status read_codes(const decoder *d, const vqt_record *in, cell_codes *k, int64_t *h, int64_t *w)
-{
-	for (int l = 0; l < d->model.info.levels; l++) {
-		const vq_code_level *level = &d->model.info.level[l];
-		bool one = level->stride == 0;
-		vq_tensor *t = vqt_get(in, level->name);
-		if (!t || t->ndim != (one ? 1 : 2) || (t->dtype != VQ_U16 && t->dtype != VQ_I32))
-			return vq_fail(VQ_EINVAL, "no %s \"%s\"", one ? "code of the whole cell" : "grid of codes", level->name);
-		if (one && t->shape[0] != 1)
-			return vq_fail(VQ_EINVAL, "%lld codes in \"%s\", not one", (long long)t->shape[0], level->name);
-		int64_t rows = t->shape[0], columns = one ? 1 : t->shape[1];
-		if (rows < 1 || columns < 1 || rows > 1 << 15 || columns > 1 << 15)
-			return vq_fail(VQ_EINVAL, "a grid of %lld x %lld codes", (long long)rows, (long long)columns);
-		if (!l) {
-			*h = rows;
-			*w = columns;
-		}
-		VQ_TRY(take_codes(level, t, &k->codes[l]));
-	}
-	return VQ_OK;
-}
-
-/* Every level covers the same extent. */
-static vq_status check_grids(const decoder *d, const vqt_record *in, const cell_codes *k)
-{
-	for (int l = 0; l < d->model.info.levels; l++) {
-		const vq_code_level *level = &d->model.info.level[l];
-		const vq_tensor *t = vqt_get(in, level->name);
-		int h = codec_positions(k->extent_h, level->stride), w = codec_positions(k->extent_w, level->stride);
-		if (level->stride && (t->shape[0] != h || t->shape[1] != w))
-			return vq_fail(VQ_EINVAL, "\"%s\" is a grid of %lld x %lld codes; a cell of %d x %d has %d x %d there", level->name, (long long)t->shape[0],
-				(long long)t->shape[1], k->extent_h, k->extent_w, h, w);
-	}
-	return VQ_OK;
-}
-
-/* The extent and where the true pixels are in it: of a grid of codes, which it must fit; of one code a cell, what the model's rule makes of
- * the true size. */
-static vq_status read_place(const decoder *d, const vqt_record *in, int64_t h, int64_t w, cell_codes *k, vq_geom *g)
-{
-	const vq_model_info *info = &d->model.info;
-	vq_tensor whole = { .dtype = VQ_F32, .ndim = 3, .shape = { d->model.channels, h * info->stride, w * info->stride } };
-	VQ_TRY(vq_geom_get(in->meta, info->stride ? &whole : NULL, g));
-	if (!info->stride) {
-		vq_pad_plan p;
-		VQ_TRY(vq_pad_make_plan(&p, g->h, g->w, info->power_of_two ? 0 : info->multiple, info->min));
-		if (p.top != g->top || p.left != g->left || p.H != g->h + g->top + g->bottom || p.W != g->w + g->left + g->right)
-			return vq_fail(VQ_EINVAL, "a cell of %lld x %lld is not padded to %lld x %lld, as the model pads it", (long long)g->h, (long long)g->w, (long long)p.H, (long long)p.W);
-		whole.shape[1] = p.H;
-		whole.shape[2] = p.W;
-	}
-	k->extent_h = (int)whole.shape[1];
-	k->extent_w = (int)whole.shape[2];
-	k->valid = (vq_rect){ 0, (int32_t)g->top, (int32_t)g->left, (int32_t)g->h, (int32_t)g->w };
-	return VQ_OK;
-}
-
-/* The feature maps beside the codes. */
-static vq_status read_skips(const decoder *d, const vqt_record *in, cell_codes *k)
-{
-	const vq_model_info *info = &d->model.info;
-	for (int i = 0; i < info->skips; i++) {
-		int64_t c = info->skip[i].channels, h = k->extent_h / info->skip[i].stride, w = k->extent_w / info->skip[i].stride;
-		char name[32];
-		snprintf(name, sizeof name, "skip.%d", i);
-		vq_tensor *t = vqt_get(in, name);
-		if (!t || t->dtype != VQ_F32 || t->ndim != 3 || t->shape[0] != c || t->shape[1] != h || t->shape[2] != w)
-			return vq_fail(VQ_EINVAL, "no feature map \"%s\" of %lld x %lld x %lld, which the decoder needs", name, (long long)c, (long long)h, (long long)w);
-		size_t bytes = sizeof(float) * (size_t)(c * h * w);
-		if (!(k->skip[i] = vq_malloc(bytes)))
-			return VQ_ENOMEM;
-		memcpy(k->skip[i], t->data, bytes);
-	}
-	return VQ_OK;
-}
-
 /* The true pixels of the extent. */
 static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const vq_geom *at, const float *pixels, vqt_record *out)
 {
@@ -182,13 +91,8 @@ static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record
 {
 	cell_codes k = {0};
 	vq_geom g;
-	int64_t h = 0, w = 0;
 	float *pixels = NULL;
-	vq_status s = read_codes(d, in, &k, &h, &w);
-	if (s == VQ_OK && (s = read_place(d, in, h, w, &k, &g)) == VQ_OK)
-		s = check_grids(d, in, &k);
-	if (s == VQ_OK)
-		s = read_skips(d, in, &k);
+	vq_status s = vq_coderec_get(&d->model, in, &k, &g);
 	if (s == VQ_OK && (s = codec_decode(d->codec, worker, &k, &pixels)) == VQ_OK)
 		s = true_size(d, in, &k, &g, pixels, out);
 	cell_codes_free(&k);

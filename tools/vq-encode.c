@@ -10,6 +10,7 @@
 #include "tools/calm.h"
 #include "tools/cli.h"
 #include "tools/codec.h"
+#include "tools/coderec.h"
 #include "tools/tfidf.h"
 #include "tools/window.h"
 
@@ -84,40 +85,6 @@ static int next(void *ctx, vqt_record *rec)
 	return got;
 }
 
-/* A grid of codes is [h,w], one code a cell is [1]. */
-static vq_status set_codes(vqt_record *out, const vq_code_level *l, const int32_t *codes, int height, int width)
-{
-	vq_tensor t;
-	int h = codec_positions(height, l->stride), w = codec_positions(width, l->stride);
-	VQ_TRY(vq_tensor_make(&t, l->size <= 65536 ? VQ_U16 : VQ_I32, l->stride ? 2 : 1, (int64_t[]){ h, w }));
-	for (size_t i = 0; i < (size_t)h * (size_t)w; i++)
-		if (t.dtype == VQ_U16)
-			((uint16_t *)t.data)[i] = (uint16_t)codes[i];
-		else
-			((int32_t *)t.data)[i] = codes[i];
-	return vqt_set(out, l->name, &t);
-}
-
-static vq_status set_vector(vqt_record *out, const char *name, const float *v, int n)
-{
-	vq_tensor t;
-	VQ_TRY(vq_tensor_make(&t, VQ_F32, 1, (int64_t[]){ n }));
-	memcpy(t.data, v, sizeof *v * (size_t)n);
-	return vqt_set(out, name, &t);
-}
-
-static vq_status set_histogram(vqt_record *out, int level, const int32_t *v, int n)
-{
-	vq_tensor t;
-	char name[32];
-	snprintf(name, sizeof name, "histogram.%d", level);
-	if (!level)
-		name[strlen("histogram")] = 0;
-	VQ_TRY(vq_tensor_make(&t, VQ_I32, 1, (int64_t[]){ n }));
-	memcpy(t.data, v, sizeof *v * (size_t)n);
-	return vqt_set(out, name, &t);
-}
-
 static vq_status set_tfidf(vqt_record *out, const int32_t *histogram, const float *idf, int n)
 {
 	vq_tensor t;
@@ -126,40 +93,13 @@ static vq_status set_tfidf(vqt_record *out, const int32_t *histogram, const floa
 	return vqt_set(out, "tfidf", &t);
 }
 
-/* The feature maps that the decoder needs: skip.0, ... [C,h,w]. */
-static vq_status set_skips(vqt_record *out, const vq_model_info *info, const cell_codes *k)
-{
-	for (int i = 0; i < info->skips; i++) {
-		int64_t shape[3] = { info->skip[i].channels, k->extent_h / info->skip[i].stride, k->extent_w / info->skip[i].stride };
-		char name[32];
-		vq_tensor t;
-		snprintf(name, sizeof name, "skip.%d", i);
-		VQ_TRY(vq_tensor_make(&t, VQ_F32, 3, shape));
-		memcpy(t.data, k->skip[i], sizeof(float) * (size_t)(shape[0] * shape[1] * shape[2]));
-		VQ_TRY(vqt_set(out, name, &t));
-	}
-	return VQ_OK;
-}
-
 static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
 {
-	vq_geom g = { .h = c->th, .w = c->tw, .top = c->top, .left = c->left, .bottom = c->h - c->top - c->th, .right = c->w - c->left - c->tw };
-	strcpy(g.mode, vq_pad_name((vq_pad_mode)e->model.info.pad_mode));
 	VQ_TRY(vqt_record_make(out, in->id));
 	cJSON_Delete(out->meta);
 	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
 		return vq_fail(VQ_ENOMEM, "out of memory");
-	VQ_TRY(vq_geom_set(out->meta, &g));
-	VQ_TRY(vq_json_set(out->meta, "extent", vq_json_doubles((double[]){ c->h, c->w }, 2)));
-	for (int l = 0; l < e->model.info.levels; l++)
-		VQ_TRY(set_codes(out, &e->model.info.level[l], k->codes[l], c->h, c->w));
-	VQ_TRY(set_skips(out, &e->model.info, k));
-	if (!features)
-		return VQ_OK;
-	VQ_TRY(set_vector(out, "latent_mean", k->mean, e->model.info.level[0].dim));
-	VQ_TRY(set_vector(out, "latent_std", k->std, e->model.info.level[0].dim));
-	for (int l = 0; l < e->model.info.levels; l++)
-		VQ_TRY(set_histogram(out, l, k->histogram[l], e->model.info.level[l].size));
+	VQ_TRY(vq_coderec_set(&e->model.info, c, k, features, out));
 	return e->idf ? set_tfidf(out, k->histogram[0], e->idf, e->model.info.level[0].size) : VQ_OK;
 }
 

@@ -32,7 +32,7 @@ static const vq_option options[] = {
 	{ .type = VQ_OPT_GROUP, .help = "How long" },
 	{ .name = "epochs", .type = VQ_OPT_INT, .value = &epochs, .arg = "N", .help = "Stop after N epochs.", .lo = 1, .hi = 1e9, .given = &epochs_given },
 	{ .name = "steps", .type = VQ_OPT_INT, .value = &steps, .arg = "N", .help = "Stop after N optimiser steps.", .lo = 1, .hi = 1e15, .given = &steps_given },
-	{ .name = "max-time", .type = VQ_OPT_TIME, .value = &max_time, .arg = "TIME", .help = "Stop after this time (90, 120s, 5m, 1.5h), reading and saving included; the schedule is fitted to it. Of these three, those not given have no limit.", .lo = 1, .hi = 1e9, .given = &time_given },
+	{ .name = "max-time", .type = VQ_OPT_TIME, .value = &max_time, .arg = "TIME", .help = "Stop after this time (90, 120s, 5m, 1.5h), reading and saving included, but with one step at least; the schedule is fitted to it. Of these three, those not given have no limit.", .lo = 1, .hi = 1e9, .given = &time_given },
 	{ .type = VQ_OPT_GROUP, .help = "Which cells choose the model" },
 	{ .name = "val", .type = VQ_OPT_FILE, .value = &val_path, .arg = "FILE", .help = "Validate on the cells of this stream; the main stream is then not divided." },
 	{ .name = "val-fraction", .type = VQ_OPT_REAL, .value = &val_fraction, .arg = "F", .help = "Hold out about this fraction of the cells, by whole groups, where no Metadata_Split column decides. Default: the configuration's 0.1.", .lo = 0, .hi = 0.9, .given = &fraction_given },

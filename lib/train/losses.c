@@ -102,8 +102,8 @@ void trainer_means(vq_trainer *t, const vq_train_sums *s, vq_losses *l)
 		l->commit += l->level[i].commit = s->commit[i] / (s->positions[i] * t->info.level[i].dim);
 		l->level[i].positions = s->positions[i];
 	}
-	/* a codebook trained by gradient adds its own distance to z */
-	l->loss = t->c->reconstruction_loss_weight * l->recon + (t->c->commitment_cost + (t->c->codebook_update == VQ_UPDATE_GRADIENT)) * l->commit;
+	l->codebook = t->c->codebook_update == VQ_UPDATE_GRADIENT ? l->commit : 0;
+	l->loss = t->c->reconstruction_loss_weight * l->recon + t->c->commitment_cost * l->commit + l->codebook;
 	l->perceptual = s->cells ? s->perceptual / (double)s->cells : 0;
 	l->loss += t->c->use_perceptual_loss ? t->c->perceptual_loss_weight * l->perceptual : 0;
 	l->cells = s->cells;

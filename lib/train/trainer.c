@@ -396,7 +396,9 @@ vq_status vq_trainer_run(vq_trainer *t)
 	if (!t->started_codebook)
 		VQ_TRY(trainer_start_codebook(t));
 	t->run_began = vq_seconds();
-	bool done = over(t, 0);
+	bool done = over(t, 0) && t->step;
+	if (!t->step)
+		t->fraction = 0; /* where making ready took all the time there is, one step is made all the same: a run leaves a model */
 	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
 		if (!t->inside) {
 			t->now = (epoch_state){ .began = vq_seconds() };

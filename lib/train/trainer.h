@@ -21,6 +21,7 @@ typedef struct { double commit, usage, perplexity, positions /* codes that were 
 
 typedef struct {
 	double loss, recon, commit; /* means: over valid pixels and channels; over valid positions and width, the sum of all levels; weighted sum of all terms */
+	double codebook;            /* the distance that draws the code vectors, equal to commit: 0 unless they learn by gradient */
 	double perceptual;          /* mean over cells; 0 without that loss */
 	double psnr, ssim;          /* validation: mean over cells, range 2; NaN when not measured */
 	double usage, perplexity;   /* of all codes of all levels: the used of all vectors; exp of the mean entropy of a code */

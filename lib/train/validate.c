@@ -50,7 +50,7 @@ static vq_status validate(vq_trainer *t, vq_losses *l)
 	size_t size = t->code_at[t->info.levels];
 	uint64_t *counts = vq_calloc(2 * size, sizeof *counts);
 	vq_status st = counts ? vq_sampler_make(&s, t->o.val, t->o.n_val, 0, 0) : VQ_ENOMEM;
-	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .perceptual = NAN, .loss = NAN, .front = NAN };
+	*l = (vq_losses){ .psnr = NAN, .ssim = NAN, .recon = NAN, .commit = NAN, .codebook = NAN, .perceptual = NAN, .loss = NAN, .front = NAN };
 	if (st < 0) {
 		free(counts);
 		return st;

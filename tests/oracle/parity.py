@@ -1,6 +1,7 @@
 """Training and models against PyTorch: forward, first gradients, parameters after 20 SGD steps, through `vq-train --init` too.
 
-  parity.py             makes reference files and has build's test_parity compare them (VQ_UNITS names its directory); then trains with vq-train
+  parity.py             compares peers/models.py, which all else here is held to, with the classes of ../shared/peers (or $VQ_SHARED/peers);
+                        makes reference files and has build's test_parity compare them (VQ_UNITS names its directory); then trains with vq-train
   parity.py golden DIR  writes the small ones, and optimisers' steps, that are in tests/golden: tests/oracle/parity.py golden tests/golden
 
 A reference file is a state_dict as PyTorch saves it with, beside the weights, parity.input (u8: x = (v - 128) / 64), parity.rest (the output at
@@ -8,6 +9,7 @@ rest, by running statistics), parity.output, parity.z, parity.codes and parity.l
 parity.after.NAME (after 20 steps), all but the first weights under the product's own names. Its metadata has the configuration. PyTorch
 computes in f64 from weights that f32 holds, so that what is off is the product's.
 """
+import importlib.util
 import json
 import os
 import re
@@ -40,7 +42,7 @@ SMALL = {'improved-global': ('improved', TINY['improved'], 2, (5, 2, 40, 24), .0
          'codes': ('peer', TINY['peer'], 2, (3, 2, 24, 36), .004)}
 # of the documents' own widths: rates small enough that no step changes what is nearest to what
 REAL = {'improved-global': ('improved', {}, 4, (4, 4, 48, 48), .00002), 'improved-grid': ('improved', {**GRID, 'embedding_dim': 256}, 4, (4, 4, 48, 48), .00002),
-        'original': ('original', {}, 4, (8, 4, 64, 64), .0001), 'codes': ('peer', {}, 4, (2, 4, 32, 40), .001)}
+        'original': ('original', {}, 4, (8, 4, 64, 64), .0001), 'codes': ('peer', {}, 4, (2, 4, 32, 40), .01)}
 
 
 def config_of(name, changes, rate):
@@ -240,6 +242,63 @@ def through_tool(name, case, tmp):
     print(f"{'ok' if good else 'not ok'} - vq-train --init, {STEPS} steps of SGD, {name}: {where} off by {off:.1e} in step {meta['step']}")
 
 
+PEERS = os.path.join(os.environ.get('VQ_SHARED') or '../shared', 'peers', 'torch_vqvae.py')
+
+
+def off(got, want):
+    return float((got - want).abs().max() / want.abs().max())
+
+
+def beside_peer(theirs, name, config):
+    """Our restatement with the weights of the peer's own class, in f32: outputs at rest and in training, codes, losses, what the step does to the
+    codebook, and gradients (a tenth of how far these are off). The largest difference, and where; a difference of 1 when the codes differ."""
+    torch.manual_seed(4)
+    x = torch.randn(4, 4, 48, 48) * .5 + torch.linspace(-1, 1, 48)
+    ours = models.make(config, 4)
+    scatter(ours, x)
+    state = ours.state_dict()
+    spare = set(theirs.state_dict()) - set(state)  # layers that its forward pass leaves out
+    assert not set(state) - set(theirs.state_dict()) and all(k.startswith('skips.') and config['skip'] == 'none' for k in spare), spare
+    theirs.load_state_dict(state, strict=False)
+    for m in theirs.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = 0
+        if hasattr(m, 'step'):
+            m.step = 1  # else its first step takes rows of the codebook from data
+    worst = []
+    for training in False, True:
+        made = []
+        for model in ours.train(training), theirs.train(training):
+            y, loss, code = model(x)
+            model.zero_grad()
+            # the peer's original weighs the two terms of its codebook the other way round (beta is the codebook's): the same loss, other gradients
+            (F.mse_loss(y, x) + (0 if name == 'original' else loss)).backward()
+            made.append((y.detach(), loss.detach(), code.flatten(), {k: p.grad for k, p in model.named_parameters() if p.grad is not None}, model.state_dict()))
+        (y, loss, code, grads, after), (y2, loss2, code2, grads2, after2) = made
+        where = 'in training' if training else 'at rest'
+        worst += [(off(y, y2), f'output {where}'), (off(loss, loss2), f'loss {where}'), (float((code != code2).any()), f'codes {where}')]
+        if training:
+            largest = max(float(g.norm()) for g in grads2.values())
+            worst += [(float((grads[k] - grads2[k]).norm() / max(float(grads2[k].norm()), 1e-3 * largest)) / 10, f'gradient of {k}') for k in grads2]
+            worst += [(off(after[k], after2[k]), f'{k} after a step') for k in after if k.startswith('quantizer')]
+    return max(worst), len(set(code.tolist()))
+
+
+def same_as_peer():
+    if not os.path.exists(PEERS):
+        print(f'ok - the restated models beside the shared peer # skip {PEERS} is not there')
+        return
+    spec = importlib.util.spec_from_file_location('torch_vqvae', PEERS)
+    peer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peer)
+    classes = {'improved-global': lambda: peer.Improved(), 'improved-grid': lambda: peer.Improved(latent='grid', skip='none'), 'codes': lambda: peer.Codes(),
+               'original': lambda: peer.Original()}
+    for name, (kind, changes, _, _, rate) in REAL.items():
+        (worst, where), used = beside_peer(classes[name](), name, config_of(kind, changes, rate))
+        good = worst <= 1e-5 and used > 1
+        print(f"{'ok' if good else 'not ok'} - {name} is the shared peer's, with equal weights: {where} off by {worst:.1e}, {used} codes")
+
+
 def main():
     torch.set_num_threads(2)
     if sys.argv[1:2] == ['golden']:
@@ -247,6 +306,7 @@ def main():
             print(name, 'codes used', make(name, case, f'{sys.argv[2]}/parity-{name}.safetensors'))
         steps(f'{sys.argv[2]}/parity-steps.safetensors')
         return
+    same_as_peer()
     with tempfile.TemporaryDirectory() as tmp:
         for size, cases in (('tiny', SMALL), ('real', REAL)):
             for name, case in cases.items():

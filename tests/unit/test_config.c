@@ -234,6 +234,8 @@ TEST(resolved_json_reads_back)
 	vq_buf_free(&b);
 }
 
+static bool same_ints(const vq_ints *list, int n, const int *v) { return list->n == n && !memcmp(list->v, v, sizeof *v * (size_t)n); }
+
 TEST(our_config_files_are_good)
 {
 	vq_config d;
@@ -249,11 +251,27 @@ TEST(our_config_files_are_good)
 	c = d;
 	CHECK_OK(vq_config_read(&c, "configs/improved.json"));
 	CHECK_OK(vq_config_check(&c));
-	CHECK(c.levels == 4 && c.embedding_dim == 256 && c.batch_size == 16 && c.use_perceptual_loss && c.early_stopping_patience == 15);
+	/* the document's values, each of them */
+	CHECK(c.model == VQ_MODEL_IMPROVED && c.latent == VQ_LATENT_GLOBAL && c.skip == VQ_SKIP_FEATURES && c.levels == 4 && c.stem_stride == 2 && c.attention);
+	CHECK(same_ints(&c.channels_per_level, 4, (int[]){ 32, 64, 128, 256 }));
+	CHECK(c.activation == VQ_ACT_RELU && c.optimizer == VQ_OPT_ADAMW && c.embedding_dim == 256 && c.num_embeddings == 512 && c.batch_size == 16 && c.epochs == 100);
+	CHECK(c.learning_rate == 1e-4 && c.weight_decay == 1e-4 && c.commitment_cost == .5 && c.reconstruction_loss_weight == 2 && c.gradient_clip_norm == .5);
+	CHECK(c.use_perceptual_loss && c.perceptual_loss_weight == .1 && c.perceptual_net == VQ_NET_VGG19 && c.perceptual_scales == 1 && !*c.perceptual_file);
+	CHECK(same_ints(&c.perceptual_taps, 5, (int[]){ 0, 5, 10, 19, 28 }));
+	CHECK(c.content_weighting && c.foreground_weight == 1 && c.background_weight == .1);
+	CHECK(c.normalize_method == VQ_CONFIG_NORM_ROBUST && c.normalize_percentiles.n == 2 && c.normalize_percentiles.v[0] == 5 && c.normalize_percentiles.v[1] == 95);
+	CHECK(c.pad_mode == VQ_CONFIG_PAD_REFLECT && c.use_scheduler && c.scheduler_type == VQ_SCHED_COSINE && c.use_early_stopping && c.early_stopping_patience == 15);
+	CHECK(c.codebook_start == VQ_START_NORMAL && c.codebook_update == VQ_UPDATE_EMA && c.ema_decay == .99 && c.revive_threshold > 0 && c.straight_through);
+	CHECK(c.mixed_precision == VQ_PRECISION_OFF && !c.pack && c.accumulate == 1);
 	c = d;
 	CHECK_OK(vq_config_read(&c, "configs/original.json"));
 	CHECK_OK(vq_config_check(&c));
-	CHECK(c.levels == 5 && c.stem_stride == 3 && !c.straight_through && c.num_embeddings == 1024 && c.pad_multiple == 0);
+	CHECK(c.model == VQ_MODEL_ORIGINAL && c.latent == VQ_LATENT_GLOBAL && c.skip == VQ_SKIP_NONE && c.levels == 5 && c.stem_stride == 3 && !c.attention);
+	CHECK(same_ints(&c.channels_per_level, 5, (int[]){ 8, 16, 24, 32, 64 }));
+	CHECK(!c.straight_through && c.codebook_start == VQ_START_UNIFORM && c.codebook_update == VQ_UPDATE_GRADIENT && c.revive_threshold == 0);
+	CHECK(c.num_embeddings == 1024 && c.embedding_dim == 512 && c.commitment_cost == .25 && c.reconstruction_loss_weight == 1 && !c.use_perceptual_loss);
+	CHECK(c.optimizer == VQ_OPT_ADAM && c.learning_rate == 1e-3 && c.gradient_clip_norm == 0 && !c.use_scheduler && !c.use_early_stopping);
+	CHECK(c.normalize_method == VQ_CONFIG_NORM_NONE && c.pad_mode == VQ_CONFIG_PAD_ZERO && c.pad_multiple == 0);
 	CHECK_FAILS(vq_config_read(&c, "configs/none.json"), VQ_EIO);
 	CHECK_HAS(vq_message(), "configs/none.json");
 }

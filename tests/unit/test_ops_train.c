@@ -206,6 +206,39 @@ TEST(convolutions_see_new_weights)
 	free(xs); free(dy); free(got); free(want); free(w);
 }
 
+/* Weights are rounded to bf16 to compute with, but kept in f32: updates too small for bf16 to show add up until it does. */
+TEST(small_updates_add_up_in_bf16)
+{
+	static const vq_optimizer o = { VQ_SGD, 0, 0, 0, 0, 0, 0 };
+	enum { IN = 16, OUT = 16 };
+	double x[IN] = { 1 }, dy[OUT] = { 1 }, w[IN * OUT], y[OUT], step = ldexp(1, -11); /* bf16 has nothing between 1 and 1 - 2^-8 */
+	engine e;
+	engine_open(&e, (engine_spec){ .compute = VQ_BF16, .n = 1, .h = 1, .w = 1, .update = &o });
+	if (!e.be->bf16) {
+		e.be->close(e.be);
+		vq_graph_free(&e.g);
+		SKIP("no bf16 instructions");
+	}
+	int in = engine_input(&e, VQ_BF16, 1, 1, 1, IN, 0), out = vq_layer_conv(&e.b, in, "c", OUT, (vq_conv_spec){ .k = 1, .s = 1, .sum = -1 });
+	CHECK_OK(engine_build(&e, out));
+	CHECK(engine_param_count(&e, "c.weight") == VQ_COUNT(w));
+	for (size_t i = 0; i < VQ_COUNT(w); i++)
+		w[i] = 1;
+	engine_put_param(&e, "c.weight", w);
+	e.step.lr = (float)step;
+	for (int i = 0; i < 9; i++) {
+		engine_fill(&e, in, x);
+		engine_fill_seed(&e, dy);
+		CHECK_OK(engine_run(&e, VQ_FORWARD | VQ_BACKWARD));
+		engine_get(&e, out, y);
+		CHECK(y[1] == 1 && y[0] == (i <= 4 ? 1 : 1 - 8 * step));
+		CHECK_OK(engine_run(&e, VQ_UPDATE));
+		engine_get_param(&e, "c.weight", w);
+		CHECK(w[0] == 1 - (i + 1) * step && w[1] == 1);
+	}
+	engine_close(&e);
+}
+
 TEST(averaged_weights)
 {
 	engine e;
@@ -221,4 +254,5 @@ TEST(averaged_weights)
 	engine_close(&e);
 }
 
-TEST_MAIN(RUN(sums_and_gradients_of_losses) RUN(loss_without_gradient) RUN(optimisers) RUN(convolutions_see_new_weights) RUN(averaged_weights))
+TEST_MAIN(RUN(sums_and_gradients_of_losses) RUN(loss_without_gradient) RUN(optimisers) RUN(convolutions_see_new_weights) RUN(small_updates_add_up_in_bf16)
+	RUN(averaged_weights))

@@ -1,7 +1,7 @@
 /* Models and training beside PyTorch's: the reference files that tests/oracle/parity.py makes (what is in them stands there). Small ones are
  * in tests/golden; VQ_PARITY=FILE:FILE... compares those instead.
  *
- * An output is as far off as its largest difference over its largest value; a gradient, and what 20 steps of SGD changed, by norms. */
+ * An output is as far off as its largest difference over its largest value; a gradient, and a tensor after 20 steps of SGD, by norms. */
 #include "formats/config.h"
 #include "formats/safetensors.h"
 #include "lib/model/graph.h"
@@ -196,10 +196,15 @@ static void same_gradients(parity *p)
 	free(g);
 }
 
-/* How far each tensor went in 20 steps is the measure of how far off it may be. */
+/* Each tensor is held to its own norm. Most of the small models' went so far in the 20 steps that one which had stood still would be off by
+ * ten times what it may. Wide models take but small steps (with larger ones what is rounded otherwise soon leads elsewhere): there, most went
+ * further than rounding, and none that did is off by more than a tenth of its way. */
 static void same_after(parity *p)
 {
+	static const double limit = 1e-4, rounding = 1e-5;
 	const vq_params *ps = &p->m.params;
+	const bool small = strstr(p->path, "golden/") || strstr(p->path, "tiny-");
+	int moved = 0, count = 0;
 	float *got[2] = { vq_malloc(sizeof(float) * ps->sizes[0]), vq_malloc(sizeof(float) * ps->sizes[1]) };
 	double worst = 0;
 	const char *where = "";
@@ -210,17 +215,24 @@ static void same_after(parity *p)
 		if (strstr(q->name, ".step_"))
 			continue;
 		vq_tensor t = want(p, "after", q->name, q->count);
-		double off = norm(q->count, got[q->trainable] + q->offset, t.data) / norm(q->count, t.data, NULL);
+		double size = norm(q->count, t.data, NULL), off = norm(q->count, got[q->trainable] + q->offset, t.data) / size;
+		double far = norm(q->count, (q->trainable ? p->m.param : p->m.state) + q->offset, t.data) / size;
+		moved += far >= (small ? 10 * limit : rounding);
+		count++;
+		if (far >= rounding && !(off <= .1 * far))
+			TEST_END(1, "%s: %s after %d steps is off by %.3g, and went %.3g", p->path, q->name, STEPS, off, far);
 		if (!(off <= worst)) {
 			worst = off;
 			where = q->name;
 		}
 		if (getenv("VQ_PARITY_ALL"))
-			printf("# %-28s after off by %.3g\n", q->name, off);
+			printf("# %-28s after off by %.3g, moved by %.3g\n", q->name, off, far);
 		vq_tensor_free(&t);
 	}
-	printf("# %s: %s after %d steps off by %.2g\n", p->path, where, STEPS, worst);
-	if (!(worst <= 1e-4))
+	printf("# %s: %s after %d steps off by %.2g; %d of %d tensors moved\n", p->path, where, STEPS, worst, moved, count);
+	if (2 * moved <= count)
+		TEST_END(1, "%s: %d steps moved but %d of %d tensors", p->path, STEPS, moved, count);
+	if (!(worst <= limit))
 		TEST_END(1, "%s: %s after %d steps is off by %.3g of its norm", p->path, where, STEPS, worst);
 	free(got[0]);
 	free(got[1]);

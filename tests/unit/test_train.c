@@ -125,6 +125,11 @@ TEST(bounds_on_the_run)
 	double began = vq_seconds();
 	CHECK_OK(world_run(&w, 1));
 	CHECK(last(&w)->last && vq_seconds() - began < 1.5);
+	/* time that was over before it began */
+	w.config.max_seconds = 1e-6;
+	CHECK_OK(world_run(&w, 1));
+	CHECK(w.epochs == 1 && w.steps == 1 && last(&w)->last && last(&w)->step == 1 && last(&w)->best);
+	CHECK_NEAR(last(&w)->lr, w.config.learning_rate, 1e-9);
 	world_close(&w);
 }
 
@@ -165,6 +170,48 @@ TEST(a_loss_that_is_not_finite_ends_the_run)
 	CHECK_HAS(vq_message(), ": the loss is not finite: first in enc.0 (conv), in the first 1 of its ");
 	const uint32_t *cell;
 	CHECK(vq_trainer_failed(w.t, &cell) > 1 && cell[0] == 3);
+	world_close(&w);
+}
+
+static void open_improved(void)
+{
+	static const char *const sets[] = { "levels=2", "channels_per_level=[8,16]", "embedding_dim=8", "num_embeddings=16", "hidden=[24]", "head_channels=8", "use_perceptual_loss=false",
+		"batch_size=4", "pad_multiple=4", "pad_min=4", "content_weighting=false", "epochs=0" };
+	world_open(&w);
+	CHECK_OK(vq_config_read(&w.config, "configs/improved.json"));
+	for (size_t i = 0; i < VQ_COUNT(sets); i++)
+		CHECK_OK(vq_config_set(&w.config, sets[i]));
+	CHECK_OK(vq_config_check(&w.config));
+}
+
+/* Batch norm, attention, one code a cell: whichever layer it is, it is named, and the cell whose pixels are at fault comes first. */
+TEST(the_layer_of_improved_that_is_not_finite_is_named)
+{
+	static const struct { const char *param, *says; } cases[] = { { "down.1.bn.weight", "down.1.bn (norm)" }, { "res.0.conv2.weight", "res.0.conv2 (conv)" },
+		{ "attention.value.weight", "attention.value (conv)" }, { "attention.gamma", "attention (gate)" }, { "to_code.0.weight", "to_code.0 (linear)" },
+		{ "from_code.0.weight", "from_code.0 (linear)" }, { "out.bias", "out (conv)" } };
+	const uint32_t *cell;
+	open_improved();
+	for (size_t i = 0; i < VQ_COUNT(cases); i++) {
+		CHECK_OK(world_make(&w, 1));
+		const vq_params *p = vq_trainer_params(w.t);
+		weights x = world_weights(&w);
+		int at = vq_params_find(p, cases[i].param);
+		CHECK(at >= 0 && p->p[at].trainable);
+		x.v[1][p->p[at].offset] = NAN;
+		CHECK_OK(vq_trainer_load(w.t, x.v[0], x.v[1]));
+		weights_free(&x);
+		CHECK_FAILS(vq_trainer_run(w.t), VQ_EBACKEND);
+		CHECK_HAS(vq_message(), "step 1: the "); /* loss, or gradient's norm where a relu hides it from the loss */
+		CHECK_HAS(vq_message(), " is not finite: first in ");
+		CHECK_HAS(vq_message(), cases[i].says);
+		CHECK(vq_trainer_failed(w.t, &cell) > 0 && w.epochs == 0);
+	}
+	vq_cell *c = &w.cell[3];
+	((float *)c->pixels)[c->h / 2 * c->w + c->w / 2] = NAN;
+	CHECK_FAILS(world_run(&w, 1), VQ_EBACKEND);
+	CHECK_HAS(vq_message(), ": the loss is not finite: first in down.0.conv (conv)");
+	CHECK(vq_trainer_failed(w.t, &cell) > 0 && cell[0] == 3);
 	world_close(&w);
 }
 
@@ -296,6 +343,6 @@ TEST(dead_codes_are_revived)
 }
 
 TEST_MAIN(RUN(training_lowers_the_loss) RUN(either_type_reaches_the_quality_of_the_cpu) RUN(two_runs_are_identical) RUN(one_and_two_threads_nearly_agree)
-	RUN(bounds_on_the_run) RUN(no_time_for_another_end) RUN(early_stopping) RUN(a_loss_that_is_not_finite_ends_the_run)
+	RUN(bounds_on_the_run) RUN(no_time_for_another_end) RUN(early_stopping) RUN(a_loss_that_is_not_finite_ends_the_run) RUN(the_layer_of_improved_that_is_not_finite_is_named)
 	RUN(a_norm_that_is_not_finite_ends_the_run) RUN(a_validation_loss_that_is_not_finite_ends_the_run) RUN(what_cannot_be_trained)
 	RUN(the_codebook_starts_from_data) RUN(dead_codes_are_revived))

@@ -91,45 +91,46 @@ static double beside_step(const weights *a, const weights *b, const weights *sta
 	return sqrt(off / far);
 }
 
-/* Batches of cells of many sizes; SGD, so that the parameters go where the gradient points, as far as it is long. */
-static void accumulated(void)
+/* One step of eight cells; SGD, so that the parameters go where the gradient points, as far as it is long. */
+static weights one_step(int batch, int accumulate)
 {
 	w.config.optimizer = VQ_OPT_SGD;
 	w.config.learning_rate = .5;
 	w.config.max_steps = 1;
 	w.config.augment_flip = false;
-	w.config.batch_size = 8;
 	w.config.pixels_per_step = 40000;
+	w.config.codebook_start = VQ_START_NORMAL; /* not from data, which depends on the cells' order */
+	w.config.batch_size = batch;
+	w.config.accumulate = accumulate;
 	CHECK_OK(world_make(&w, 1));
 	weights start = world_weights(&w);
 	CHECK_OK(world_run(&w, 1));
-	weights a = world_weights(&w);
+	CHECK(last(&w)->train.cells == 8);
+	return start;
+}
+
+/* Four batches beside one, on canvases as the caller says. */
+static void accumulated(void (*apart)(void))
+{
+	weights start = one_step(8, 1), a = world_weights(&w);
 	double norm = last(&w)->grad_norm, loss = last(&w)->train.loss;
 	uint64_t seen = last(&w)->pixels;
-	CHECK(last(&w)->train.cells == 8);
-	w.config.batch_size = 2;
-	w.config.accumulate = 4;
-	CHECK_OK(world_run(&w, 1));
-	weights b = world_weights(&w);
-	CHECK(last(&w)->pixels == seen && last(&w)->train.cells == 8);
+	if (apart)
+		apart();
+	weights again = one_step(2, 4), b = world_weights(&w);
+	CHECK(same_weights(&start, &again) && last(&w)->pixels == seen);
 	CHECK_NEAR(last(&w)->grad_norm, norm, 1e-5 * norm);
 	CHECK_NEAR(last(&w)->train.loss, loss, 1e-5 * loss);
 	CHECK(far_apart(&a, &start, 1) > 0);
 	CHECK_NEAR(beside_step(&a, &b, &start), 0, 1e-5);
 	CHECK_NEAR(far_apart(&a, &b, 0), 0, 1e-5);
 	weights_free(&start);
+	weights_free(&again);
 	weights_free(&a);
 	weights_free(&b);
 }
 
-TEST(accumulated_batches_are_one_step)
-{
-	world_open(&w);
-	accumulated();
-	world_close(&w);
-}
-
-TEST(accumulated_batches_of_peer_are_one_step)
+static void open_peer(void)
 {
 	world_open(&w);
 	CHECK_OK(vq_config_read(&w.config, "configs/peer.json"));
@@ -140,8 +141,54 @@ TEST(accumulated_batches_of_peer_are_one_step)
 	w.config.epochs = w.config.warmup_steps = 0;
 	w.config.max_seconds = 0;
 	w.config.mixed_precision = VQ_PRECISION_OFF;
-	accumulated();
+}
+
+TEST(accumulated_batches_are_one_step)
+{
+	world_open(&w);
+	accumulated(NULL);
 	world_close(&w);
+}
+
+TEST(accumulated_batches_of_peer_are_one_step)
+{
+	open_peer();
+	accumulated(NULL);
+	world_close(&w);
+}
+
+/* A cell a canvas, and each batch's canvases of another size. */
+static void on_canvases_of_their_own(void)
+{
+	w.config.pack = false;
+	w.config.size_tolerance = 0;
+}
+
+/* Eight cells of four sizes to train on: a pair fills a batch. */
+static void four_sizes(void)
+{
+	static const int size[4][2] = { { 11, 12 }, { 22, 16 }, { 31, 30 }, { 18, 35 } };
+	vq_rng r = vq_rng_make(9, 0);
+	w.trained = 8;
+	for (int i = 0; i < 8; i++) {
+		cell_free(&w.cell[i]);
+		w.cell[i] = make_cell_of(&r, size[i / 2][0], size[i / 2][1]);
+	}
+}
+
+/* Packed on one canvas, all at once; then batches of four shapes within the step. */
+TEST(batches_of_several_shapes_are_one_step)
+{
+	for (int peer = 0; peer < 2; peer++) {
+		if (peer)
+			open_peer();
+		else
+			world_open(&w);
+		four_sizes();
+		w.config.pack = true;
+		accumulated(on_canvases_of_their_own);
+		world_close(&w);
+	}
 }
 
 /* Features of a cell over its mask, by plain loops over the whole grid. */
@@ -342,5 +389,6 @@ TEST(several_codebooks_through_the_codec)
 }
 
 TEST_MAIN(RUN(reconstruct_is_encode_and_decode) RUN(packed_on_any_canvas) RUN(accumulated_batches_are_one_step)
-	RUN(accumulated_batches_of_peer_are_one_step) RUN(features_over_the_mask) RUN(every_codebook_learns_and_is_counted)
+	RUN(accumulated_batches_of_peer_are_one_step) RUN(batches_of_several_shapes_are_one_step)
+	RUN(features_over_the_mask) RUN(every_codebook_learns_and_is_counted)
 	RUN(every_codebook_is_revived) RUN(several_codebooks_through_the_codec))

@@ -19,6 +19,7 @@ typedef struct {
 	vq_epoch epoch[EPOCHS_MAX];
 	int epochs, steps, stop_after;
 	uint32_t number[CELLS];
+	uint32_t trained;       /* cells to train on, the first ones; 0: all but the last four */
 	vq_backend *b;
 	vq_trainer *t;
 	double revived;
@@ -83,9 +84,9 @@ static inline bool at_step(void *ctx, const vq_progress *p)
 }
 
 /* A disk of light, its size and place the cell's own, and a gradient in the other channel. */
-static inline vq_cell make_cell(vq_rng *r)
+static inline vq_cell make_cell_of(vq_rng *r, int h, int w)
 {
-	vq_cell c = { .th = 9 + (int)vq_rng_below(r, 24), .tw = 9 + (int)vq_rng_below(r, 24) };
+	vq_cell c = { .th = h, .tw = w };
 	c.h = VQ_ALIGN(c.th, 4);
 	c.w = VQ_ALIGN(c.tw, 4);
 	c.top = (c.h - c.th) / 2;
@@ -104,6 +105,19 @@ static inline vq_cell make_cell(vq_rng *r)
 	c.pixels = p;
 	c.mask = m;
 	return c;
+}
+
+static inline vq_cell make_cell(vq_rng *r)
+{
+	int h = 9 + (int)vq_rng_below(r, 24), w = 9 + (int)vq_rng_below(r, 24);
+	return make_cell_of(r, h, w);
+}
+
+static inline void cell_free(vq_cell *c)
+{
+	free((void *)c->pixels);
+	free((void *)c->mask);
+	*c = (vq_cell){0};
 }
 
 static inline void world_open(world *w)
@@ -141,10 +155,8 @@ static inline void world_reset(world *w)
 static inline void world_close(world *w)
 {
 	world_reset(w);
-	for (int i = 0; i < CELLS; i++) {
-		free((void *)w->cell[i].pixels);
-		free((void *)w->cell[i].mask);
-	}
+	for (int i = 0; i < CELLS; i++)
+		cell_free(&w->cell[i]);
 }
 
 /* The last four cells validate. */
@@ -152,7 +164,7 @@ static inline vq_status world_make(world *w, int threads)
 {
 	world_reset(w);
 	VQ_TRY(vq_backend_open(&w->b, engine_device(), threads));
-	vq_trainer_options o = { .config = &w->config, .channels = CHANNELS, .backend = w->b, .train = w->number, .n_train = CELLS - 4,
+	vq_trainer_options o = { .config = &w->config, .channels = CHANNELS, .backend = w->b, .train = w->number, .n_train = w->trained ? w->trained : CELLS - 4,
 		.val = w->number + CELLS - 4, .n_val = 4, .clip = true, .started = vq_seconds(), .calls = { w, get_size, get_cell, at_epoch, at_step } };
 	return vq_trainer_make(&w->t, &o);
 }
