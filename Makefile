@@ -216,7 +216,7 @@ deps:
 	    command -v apt-get >/dev/null || { echo "make deps: please install:" $$missing >&2; exit 1; }; \
 	    sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
 	    echo "make deps: installing" $$missing; \
-	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
 # --- the main job -------------------------------------------------------------------------------------------------

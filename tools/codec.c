@@ -6,7 +6,7 @@
 
 #include "lib/model/graph.h"
 
-enum { PLANS = 64, CANVAS = 16 };
+enum { PLANS = 128, CANVAS = 8 /* steps of the canvases: more of them take longer to make than they save */ };
 
 typedef struct { int h, w; uint64_t used; vq_graph g; vq_model_io io; vq_plan *plan; } slot;
 typedef struct { vq_backend *b; vq_store *s; slot slot[PLANS]; uint64_t clock; } worker;

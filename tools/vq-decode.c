@@ -58,7 +58,7 @@ static int next(void *ctx, vqt_record *rec)
 }
 
 /* The true pixels of the extent. */
-static vq_status true_size(const decoder *d, const vqt_record *in, const cell_codes *k, const vq_geom *at, const float *pixels, vqt_record *out)
+static vq_status true_size(const decoder *d, vqt_record *in, const cell_codes *k, const vq_geom *at, const float *pixels, vqt_record *out)
 {
 	int64_t h = k->extent_h, w = k->extent_w, c = d->model.channels;
 	vq_geom g = *at;
@@ -78,16 +78,16 @@ static vq_status true_size(const decoder *d, const vqt_record *in, const cell_co
 		vq_tensor_free(&image);
 		return s;
 	}
-	cJSON_Delete(out->meta);
-	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
-		return vq_fail(VQ_ENOMEM, "out of memory");
+	cJSON *meta = in->meta;
+	in->meta = out->meta;
+	out->meta = meta;
 	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "extent");
 	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "pad");
 	cJSON_DeleteItemFromObjectCaseSensitive(out->meta, "pad_mode");
 	return VQ_OK;
 }
 
-static vq_status decode(decoder *d, int worker, const vqt_record *in, vqt_record *out)
+static vq_status decode(decoder *d, int worker, vqt_record *in, vqt_record *out)
 {
 	cell_codes k = {0};
 	vq_geom g;
@@ -157,6 +157,7 @@ static void open_swap(decoder *d, const char *path)
 int main(int argc, char **argv)
 {
 	vq_calm(argv);
+	vq_keep_memory();
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
 	decoder d = {0};

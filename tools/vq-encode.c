@@ -93,12 +93,18 @@ static vq_status set_tfidf(vqt_record *out, const int32_t *histogram, const floa
 	return vqt_set(out, "tfidf", &t);
 }
 
-static vq_status fill(const encoder *e, const vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
+/* The sample keeps its metadata only where it is written too. */
+static vq_status fill(const encoder *e, vqt_record *in, const vq_cell *c, const cell_codes *k, vqt_record *out)
 {
 	VQ_TRY(vqt_record_make(out, in->id));
-	cJSON_Delete(out->meta);
-	if (!(out->meta = cJSON_Duplicate(in->meta, true)))
+	cJSON *meta = e->samples ? cJSON_Duplicate(in->meta, true) : in->meta;
+	if (!meta)
 		return vq_fail(VQ_ENOMEM, "out of memory");
+	if (e->samples)
+		cJSON_Delete(out->meta);
+	else
+		in->meta = out->meta;
+	out->meta = meta;
 	VQ_TRY(vq_coderec_set(&e->model.info, c, k, features, out));
 	return e->idf ? set_tfidf(out, k->histogram[0], e->idf, e->model.info.level[0].size) : VQ_OK;
 }
@@ -177,6 +183,14 @@ static void check_channels(const encoder *e)
 	vq_die("%s: channels %s; the model was trained on %s (vq-crop --channels OUT=IN,... names and orders them)", vqt_name(e->in.in), list_of(have), list_of(e->model.names));
 }
 
+/* Of the metadata, what normalising, padding and --only look at; the rest is passed on as it came. */
+static void look_at(encoder *e)
+{
+	static char keys[128];
+	snprintf(keys, sizeof keys, "channels|extent|items|normalize|pad|pad_mode|shapes|size%s%s", strcmp(e->model.norm.scope, "field") ? "" : "|field_stats", only_given ? "|metadata" : "");
+	vqt_look_at(e->in.in, keys);
+}
+
 /* The command's arguments for the chain, which names no outputs. */
 static cJSON *chain_args(void)
 {
@@ -214,6 +228,7 @@ static void open_outputs(encoder *e)
 int main(int argc, char **argv)
 {
 	vq_calm(argv);
+	vq_keep_memory();
 	static const char *const device[] = { "auto", "cpu", "cuda" };
 	vq_strings operands;
 	encoder e = {0};
@@ -230,6 +245,7 @@ int main(int argc, char **argv)
 	if (*codec_instead(e.codec))
 		vq_info("computing on the CPU: %s", codec_instead(e.codec));
 	check_channels(&e);
+	look_at(&e);
 	open_outputs(&e);
 	vq_window_job job = { vq_cli.threads, next, work, put, &e };
 	if (vq_window_run(&job) < 0)

@@ -29,7 +29,7 @@ const wino_kernels *wino_pick(vq_dtype t, int level) { return pick(t, level, fal
 const wino_kernels *wino_pick_half(vq_dtype t, int level) { return pick(t, level, true); }
 
 /* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. In f32 the library is the faster one up to
- * 4x4 and 8x8 outputs of 16 images (improved-grid's steps of 32x32 and 64x64, measured on Sapphire Rapids); a store that nobody trains
+ * 4x4 and 8x8 outputs of 16 images (improved-grid's steps of 32x32 and 64x64, measured on an Intel Xeon with AVX-512); a store that nobody trains
  * transforms its filters once for all. */
 enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16, F32_TILES_LEAST = 65, FIXED_TILES_LEAST = 8 };
 

@@ -20,7 +20,7 @@ INLINE void N(product)(int rows, int wide, size_t steps, const float *a, size_t 
 			store(c + (size_t)i * ldc + (size_t)j * LANES, s[i][j]);
 }
 
-#define ROWS(wide) ((wide) == 4 ? 4 : LANES == 16 ? 8 : 4)
+#define ROWS(wide) ((wide) == 4 ? 2 : LANES == 16 ? 8 : 4)
 
 /* Channels of a panel of outputs. */
 INLINE int N(panel)(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
@@ -28,10 +28,13 @@ INLINE int N(panel)(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n %
 static __attribute__((noinline)) void N(products)(size_t rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart,
                                                    float *c, size_t ldc, bool add)
 {
-	if (wide == 4)
-		for (size_t r = 0; r < rows; r += ROWS(4))
+	if (wide == 4) {
+		size_t r = 0;
+		for (; r + 6 <= rows; r += 6) /* 24 sums, all that the registers hold */
+			N(product)(6, 4, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+		for (; r < rows; r += ROWS(4))
 			N(product)(ROWS(4), 4, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
-	else if (wide == 2)
+	} else if (wide == 2)
 		for (size_t r = 0; r < rows; r += ROWS(2))
 			N(product)(ROWS(2), 2, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
 	else
