@@ -222,7 +222,9 @@ struct vq_backend {
 	const double *(*plan_seconds)(const vq_plan *);
 	/* Which implementation a node runs, for tests and profiles; "" where there is but one. */
 	const char *(*plan_impl)(const vq_plan *, int node);
-	/* The maps of n pairs at once; kernel: the six weights of SSIM's filter from its middle on. NULL: the host does that itself. */
+	/* The maps of n pairs at once, 1 to 65,535; kernel: the six weights of SSIM's filter from its middle on. What a pair gets does not depend on
+	 * the others. VQ_EINVAL: another n; VQ_ENOMEM: no memory for them, here or on the device; VQ_EBACKEND: the device failed. NULL: the host does
+	 * that itself. */
 	vq_status (*maps)(vq_backend *, int n, const vq_pictures *, const double *kernel, double range, vq_maps *out);
 	/* How often the host waited for the device so far, other than in plan_finish, or asked for memory that both see: a run that is not the first
 	 * of its plan adds none. NULL: there is nothing to wait for. */
@@ -235,8 +237,10 @@ struct vq_backend {
 /* device: "cpu", "cuda" or "auto" (cuda where there is one, else cpu, with `instead` set). threads at least 1. Not built, no driver or no
  * device: VQ_EUNSUP, with which of them it is. */
 vq_status vq_backend_open(vq_backend **b, const char *device, int threads);
-/* "cuda" alone, for programs that need no other: they do not link the CPU backend. */
-vq_status vq_backend_cuda(vq_backend **b, int threads);
+/* "cuda" alone, for programs that need no other: they do not link the CPU backend. Without models it has only maps, waits and close, and starts
+ * neither cuDNN nor cuBLAS. threads at least 1, else VQ_EINVAL. VQ_EUNSUP as above, and for a driver or a device that is too old; VQ_ENOMEM,
+ * VQ_EBACKEND: the device is there and cannot be used. *b is NULL then. */
+vq_status vq_backend_cuda(vq_backend **b, int threads, bool models);
 const char *vq_op_name(vq_op op);
 
 /* For backends: whether a flat buffer of a store has this piece; VQ_EINVAL where it has not. */

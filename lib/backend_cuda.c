@@ -6,7 +6,7 @@
 
 #include "lib/model/graph.h"
 
-typedef vq_status open_fn(vq_backend **b, int threads);
+typedef vq_status open_fn(vq_backend **b, int threads, bool models);
 typedef int driver_fn(unsigned);
 typedef int count_fn(int *);
 
@@ -52,10 +52,12 @@ static vq_status look_for_device(void)
 static const void *const taken[] __attribute__((used)) = { (void *)vq_graph_copy, (void *)vq_graph_free, (void *)vq_places, (void *)vq_op_name, (void *)vq_store_range,
 	(void *)vq_dtype_size };
 
-vq_status vq_backend_cuda(vq_backend **b, int threads)
+vq_status vq_backend_cuda(vq_backend **b, int threads, bool models)
 {
 	*b = NULL;
 	char path[4096];
+	if (threads < 1)
+		return vq_fail(VQ_EINVAL, "at least one thread is needed");
 	VQ_TRY(library_path(path, sizeof path));
 	if (access(path, R_OK))
 		return vq_fail(VQ_EUNSUP, "this vq was built without CUDA (there is no %s)", path);
@@ -66,5 +68,5 @@ vq_status vq_backend_cuda(vq_backend **b, int threads)
 	open_fn *fn = (open_fn *)dlsym(lib, "vq_cuda_open");
 	if (!fn)
 		return vq_fail(VQ_EUNSUP, "%s is not of this vq", path);
-	return fn(b, threads);
+	return fn(b, threads, models);
 }

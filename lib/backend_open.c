@@ -17,7 +17,7 @@ vq_status vq_backend_open(vq_backend **b, const char *device, int threads)
 	char why[sizeof (*b)->instead] = "";
 	bool automatic = !strcmp(device, "auto");
 	if (automatic || !strcmp(device, "cuda")) {
-		vq_status s = vq_backend_cuda(b, threads);
+		vq_status s = vq_backend_cuda(b, threads, true);
 		if (s == VQ_OK || !automatic)
 			return s == VQ_OK ? s : vq_context(s, "device cuda");
 		snprintf(why, sizeof why, "%s", vq_message());

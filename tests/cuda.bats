@@ -15,6 +15,13 @@ fake_driver() {
         cc -shared -fPIC -x c -o libcuda.so.1 - || return 1
 }
 
+# Two streams of one size, with more than vq-metrics scores before it looks for a device.
+large() {
+    for seed in 1 2; do vq-synth -n 520 --seed $seed --min-size 64 --max-size 64 | vq-normalize --none >$seed.vqt; done
+    mv 1.vqt x.vqt
+    mv 2.vqt y.vqt
+}
+
 no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "there is a driver"; }
 
 @test "without the backend's file: not built" {
@@ -44,7 +51,15 @@ no_driver() { ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || skip "ther
     same "$err" "vq-decode: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
     fails 1 vq-metrics --device cuda --reference cells.vqt cells.vqt
     same "$err" "vq-metrics: device cuda: no NVIDIA driver (libcuda.so.1) on this machine"
+    # what else is wrong is found first
+    fails 2 vq-metrics --device cuda --reference cells.vqt --group-by cell cells.vqt
+    fails 1 vq-metrics --device cuda --reference cells.vqt no.vqt
+    has "$err" no.vqt
+    # it is looked for when there is work for it
     ok vq-metrics -v --reference cells.vqt cells.vqt
+    [[ $err != *NVIDIA* ]]
+    large
+    ok vq-metrics -v --range 4096 --reference x.vqt y.vqt
     has "$err" "vq-metrics: computing on the CPU: no NVIDIA driver (libcuda.so.1) on this machine"
 }
 
@@ -183,6 +198,13 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     done
 }
 
+# cpu.csv and cuda.csv, of so many lines.
+alike_tables() {
+    awk -v lines="$1" 'NR == FNR { split($0, a, ","); for (i in a) want[FNR, i] = a[i]; next }
+        { n = split($0, b, ","); for (i = 1; i <= n; i++) if (b[i] != want[FNR, i] && !(b[i] + 0 != 0 && (b[i] - want[FNR, i]) ^ 2 < 1e-18)) { print FNR, i, b[i], want[FNR, i]; bad = 1 } }
+        END { exit bad || FNR != lines }' cpu.csv cuda.csv
+}
+
 # Cells with masks of every size there is, from one too small for SSIM on.
 @test "metrics on the host: those of the CPU, and what is wrong with a record is said alike" {
     host_tools
@@ -194,13 +216,43 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
         cp .stdout $device.json
     done
     for kind in mse psnr ssim ms_ssim pearson; do near "$(json cuda.json $kind.mean)" "$(json cpu.json $kind.mean)" 1e-9; done
-    awk 'NR == FNR { split($0, a, ","); for (i in a) want[FNR, i] = a[i]; next }
-        { n = split($0, b, ","); for (i = 1; i <= n; i++) if (b[i] != want[FNR, i] && !(b[i] + 0 != 0 && (b[i] - want[FNR, i]) ^ 2 < 1e-18)) { print FNR, i, b[i], want[FNR, i]; bad = 1 } }
-        END { exit bad || FNR != 31 }' cpu.csv cuda.csv
+    alike_tables 31
     fails 1 bin/vq-metrics --device cuda --reference cells.vqt x.vqt
     echo "$err" >cuda
     fails 1 bin/vq-metrics --device cpu --reference cells.vqt x.vqt
     same "$err" "$(cat cuda)"
+}
+
+@test "metrics where the device has no memory to give: the CPU's, or one line" {
+    host_tools
+    large
+    VQ_EMULATED_MEMORY=1000000 ok bin/vq-metrics -v --range 4096 --reference x.vqt --per-record auto.csv y.vqt
+    has "$err" "vq-metrics: computing on the CPU: out of device memory: a group of pictures needs "
+    same "$(grep -c computing <<<"$err")" 1
+    cp .stdout auto
+    ok bin/vq-metrics --device cpu --range 4096 --reference x.vqt --per-record cpu.csv y.vqt
+    cmp .stdout auto
+    cmp auto.csv cpu.csv
+    # little work does not ask for one
+    VQ_EMULATED_MEMORY=1000 ok bin/vq-metrics -v --reference cells.vqt cells.vqt
+    [[ $err != *CPU* ]]
+    VQ_EMULATED_MEMORY=1000 fails 1 bin/vq-metrics --device cuda --reference cells.vqt cells.vqt
+    [[ $err =~ ^"vq-metrics: device cuda: out of device memory: a group of pictures needs "[0-9.]+" MiB and "[0-9.]+" of 0.0 MiB are free; --device cpu needs none"$ ]] || { echo "$err"; return 1; }
+}
+
+# 26 MB on the device, were they all sent at once.
+@test "metrics take a batch in groups; neither cuDNN nor cuBLAS is started for them" {
+    host_tools
+    for seed in 1 2; do vq-synth -n 72 --seed $seed --min-size 64 --max-size 64 | vq-normalize --none >$seed.vqt; done
+    VQ_EMULATED_BARE=1 VQ_EMULATED_MEMORY=24000000 ok bin/vq-metrics --device cuda --range 4096 --reference 1.vqt --per-record cuda.csv 2.vqt
+    ok bin/vq-metrics --device cpu --range 4096 --reference 1.vqt --per-record cpu.csv 2.vqt
+    alike_tables 73
+    # a record alone: the same bytes
+    vq-synth -n 1 --seed 2 --min-size 64 --max-size 64 | vq-normalize --none >one.vqt
+    ok bin/vq-metrics --device cuda --subset --range 4096 --reference 1.vqt --per-record one.csv one.vqt
+    same "$(sed -n 2p one.csv)" "$(sed -n 2p cuda.csv)"
+    VQ_EMULATED_BARE=1 fails 1 bin/vq-train --device cuda --steps 1 -o run cells.vqt
+    has "$err" "device cuda: cudnnCreate"
 }
 
 @test "where nothing can be captured: the same bytes, and -v says so" {
@@ -256,8 +308,10 @@ small=(--steps 2 --set mixed_precision=off --set pixels_per_step=2048 --set val_
     [[ $err =~ "out of device memory: ".*"; lower --threads"$ ]] || { echo "$err"; return 1; }
 }
 
+# A make that knows nothing of the one that runs the tests, which exports its own variables.
+bare_make() { env -u MAKEFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CUDA -u CUDNN_HOME -u CUBLAS_HOME -u GPU_MIN "$@"; }
 # What make would do, of what it finds.
-plan() { env -u MAKEFLAGS -u MAKELEVEL PATH="$PWD/bin:$PATH" make -n -C "$ROOT" BUILD="$PWD/build" "$@"; }
+plan() { bare_make PATH="$PWD/bin:$PATH" make -n -C "$ROOT" BUILD="$PWD/build" "$@"; }
 package() { # DIR NAME VERSION HEADER
     mkdir -p "$1/include" "$1/lib"
     touch "$1/include/$4.h" "$1/lib/lib$2.so.$3"
@@ -289,10 +343,10 @@ package() { # DIR NAME VERSION HEADER
 @test "CUDA=1 without what it needs fails" {
     mkdir empty
     for target in check-gpu bench-gpu; do
-        run_split env -u MAKEFLAGS -u MAKELEVEL make -s -C "$ROOT" BUILD="$PWD/build" CUDA=1 CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" $target
+        run_split bare_make make -s -C "$ROOT" BUILD="$PWD/build" CUDA=1 CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" $target
         [ "$status" != 0 ]
         has "$err" "$target: nvcc and cuDNN 9 are needed (CUDA_HOME, CUDNN_HOME)"
-        ok env -u MAKEFLAGS -u MAKELEVEL make -s -C "$ROOT" BUILD="$PWD/build" CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" NVCC="$PWD/empty/nvcc" $target
+        ok bare_make make -s -C "$ROOT" BUILD="$PWD/build" CUDA_HOME="$PWD/empty" CUDNN_HOME="$PWD/empty" NVCC="$PWD/empty/nvcc" $target
         same "$out" "$target: skipped: nvcc and cuDNN are not there"
     done
 }
@@ -338,6 +392,14 @@ check_gpu() { PATH="$PWD/bin:$PATH" BUILD="$PWD/build" UNITS="test_ops_conv test
     run_split check_gpu
     [ "$status" = 1 ]
     has "$out" "Invalid read"
+    # what is not supported beside tests that ran is no excuse
+    for end in 'echo "ok 1 - all"; exit 3' 'echo "ok 1 - all"; exit 1' 'echo "not ok 1 - all"; exit 1' 'exit 3' 'exit 0'; do
+        echo "echo '========= Warning: some check is not supported'; $end" | program bin/compute-sanitizer
+        run_split check_gpu
+        [ "$status" = 1 ] || { echo "$end"; return 1; }
+        has "$out" "FAILED test_graph, memcheck"
+        [[ $out != *"not run:"* ]]
+    done
 }
 
 @test "check-gpu: a step that waits, a test that fails, no device" {

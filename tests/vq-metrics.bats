@@ -55,7 +55,7 @@ pair() {
 
 @test "per record, in CSV" {
     pair
-    ok vq-metrics --reference x.vqt --range 255 --per-record t.csv y.vqt
+    ok vq-metrics --device cpu --reference x.vqt --range 255 --per-record t.csv y.vqt
     same "$(wc -l <t.csv)" 4
     same "$(head -n 1 t.csv | cut -d , -f 1-15)" \
         id,field,label,height,width,pixels,foreground_pixels,mse,psnr,ssim,pearson,ms_ssim,rmse_grey,mae_grey,foreground_mse
@@ -64,7 +64,7 @@ pair() {
     same "$(sed -n 3p t.csv | cut -d , -f 4-7)" "20,12,240,192"
     same "$(sed -n 3p t.csv | cut -d , -f 11)" "" # a constant channel has no correlation
     cp .stdout want.json
-    vq-metrics --reference x.vqt --range 255 --per-record - -o m.json y.vqt | cmp - t.csv
+    vq-metrics --device cpu --reference x.vqt --range 255 --per-record - -o m.json y.vqt | cmp - t.csv
     cmp m.json want.json
     fails 2 vq-metrics --reference x.vqt --per-record - y.vqt
 }
@@ -86,17 +86,17 @@ pair() {
 
 @test "padding, order, threads and pipes make no difference" {
     pair
-    vq-metrics --reference x.vqt --range 255 y.vqt >want
+    vq-metrics --device cpu --reference x.vqt --range 255 y.vqt >want
     vq-pad --reflect y.vqt >padded.vqt
     vq-pad --zero --pow2 x.vqt >x-padded.vqt
-    ok vq-metrics --reference x-padded.vqt --range 255 padded.vqt && cmp .stdout want
+    ok vq-metrics --device cpu --reference x-padded.vqt --range 255 padded.vqt && cmp .stdout want
     vq-crop --whole --mask-suffix _mask y/c.tif y/a.tif y/b.tif >turned.vqt
-    ok vq-metrics --reference x.vqt --range 255 turned.vqt
+    ok vq-metrics --device cpu --reference x.vqt --range 255 turned.vqt
     same "$(json .stdout psnr.median)" "$(json want psnr.median)"
     near "$(json .stdout psnr.mean)" "$(json want psnr.mean)" 1e-12
-    ok vq-metrics --reference x.vqt --range 255 --threads 1 y.vqt && cmp .stdout want
-    ok vq-metrics --reference - --range 255 y.vqt <x.vqt && cmp .stdout want
-    ok bash -c 'vq-metrics --reference <(cat x.vqt) --range 255 < y.vqt' && cmp .stdout want
+    ok vq-metrics --device cpu --reference x.vqt --range 255 --threads 1 y.vqt && cmp .stdout want
+    ok vq-metrics --device cpu --reference - --range 255 y.vqt <x.vqt && cmp .stdout want
+    ok bash -c 'vq-metrics --device cpu --reference <(cat x.vqt) --range 255 < y.vqt' && cmp .stdout want
     fails 1 bash -c 'vq-metrics --reference <(cat x.vqt) --range 255 turned.vqt'
     has "$err" "a reference in another order must be a file"
 }
@@ -221,7 +221,7 @@ coded() {
 
 @test "--bootstrap: intervals of the means, by groups" {
     coded
-    fails 0 vq-metrics --reference cells.vqt --bootstrap 500 recon.vqt # a warning
+    fails 0 vq-metrics --device cpu --reference cells.vqt --bootstrap 500 recon.vqt # a warning
     has "$err" "groups are few: the confidence intervals are too narrow"
     cp .stdout a.json
     for key in psnr mse ssim rmse_grey per_channel.DNA.psnr foreground.pearson; do
@@ -230,7 +230,7 @@ coded() {
     same "$(json a.json bootstrap.groups)" "$(vq-export --csv -o - cells.vqt | sed 1d | cut -d , -f 2 | sed 's/_[0-9]*$//' | sort -u | wc -l)" # plate and well
     same "$(json a.json bootstrap.resamples)" 500
     same "$(json a.json bootstrap.confidence)" 95
-    vq-metrics -q --reference cells.vqt --bootstrap 500 --threads 1 recon.vqt | cmp - a.json
+    vq-metrics -q --device cpu --reference cells.vqt --bootstrap 500 --threads 1 recon.vqt | cmp - a.json
     ok vq-metrics --reference cells.vqt --bootstrap 500 --seed 1 --group-by cell --confidence 50 recon.vqt
     cp .stdout b.json
     ok vq-metrics --reference cells.vqt --bootstrap 500 --group-by cell --confidence 50 recon.vqt
@@ -257,7 +257,7 @@ many() { vq-synth -n "$1" --channels 1 --min-size 14 --max-size 16 | vq-normaliz
 @test "memory does not grow with the stream" {
     many 1500 a.vqt
     many 6000 b.vqt
-    a=$(peak vq-metrics --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --threads 1 --reference b.vqt b.vqt)
+    a=$(peak vq-metrics --device cpu --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --device cpu --threads 1 --reference b.vqt b.vqt)
     echo "$a kB, $b kB"
     [ "$a" -gt 4000 ]
     [ $((b - a)) -lt 3000 ]
@@ -267,14 +267,14 @@ many() { vq-synth -n "$1" --channels 1 --min-size 14 --max-size 16 | vq-normaliz
     long_only
     many 20000 a.vqt
     many 100000 b.vqt
-    a=$(peak vq-metrics --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --threads 1 --reference b.vqt b.vqt)
+    a=$(peak vq-metrics --device cpu --threads 1 --reference a.vqt a.vqt) b=$(peak vq-metrics --device cpu --threads 1 --reference b.vqt b.vqt)
     echo "$a kB, $b kB"
     [ $((b - a)) -lt 12000 ]
     # with codes, a table and intervals of a hundred groups: no more than the ids of a third stream
     many 200 few.vqt
     vq-train --set channels_per_level=[4,4] --set embedding_dim=4 --set num_embeddings=16 --set blocks=1 -q --steps 2 -o run few.vqt
     for s in a b; do vq-encode -m run/model.safetensors $s.vqt >$s-codes.vqt; done
-    all() { peak vq-metrics -q --threads 1 --reference $1.vqt --codes $1-codes.vqt --per-record $1.csv --bootstrap 100 -o $1.json $1.vqt; }
+    all() { peak vq-metrics -q --device cpu --threads 1 --reference $1.vqt --codes $1-codes.vqt --per-record $1.csv --bootstrap 100 -o $1.json $1.vqt; }
     a=$(all a) b=$(all b)
     echo "$a kB, $b kB"
     same "$(($(wc -l <b.csv) - 1)) $(json b.json n)" "100000 100000"

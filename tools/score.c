@@ -159,11 +159,13 @@ vq_status vq_score_take(vqt_record *image, vqt_record *reference, bool grey, vq_
 	return VQ_OK;
 }
 
-vq_status vq_score_with(const vq_score_planes *p, const vq_maps *maps, const char *id, double range, vq_record_score *out)
+vq_status vq_score_with(vq_score_work *work, const vq_score_planes *p, const vq_maps *maps, const char *id, double range, vq_record_score *out)
 {
 	for (int c = 0; c < out->channels; c++) {
 		const vq_pictures *v = &p->channel[c];
-		vq_status s = vq_score_plane_with(&maps[c], v->x, v->y, v->mask, v->h, v->w, range, p->grey[c], &out->channel[0][c], &out->channel[1][c]);
+		vq_score *whole = &out->channel[0][c], *inside = &out->channel[1][c];
+		vq_status s = maps ? vq_score_plane_with(&maps[c], v->x, v->y, v->mask, v->h, v->w, range, p->grey[c], whole, inside) :
+			vq_score_plane(work, v->x, v->y, v->mask, v->h, v->w, range, p->grey[c], whole, inside);
 		if (s < 0)
 			return vq_context(s, "record %s, channel %d", id, c + 1);
 	}

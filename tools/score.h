@@ -22,10 +22,10 @@ void vq_score_scratch_free(vq_score_scratch *s);
  * (and are changed so), so that they need not be normalised alike: beside a raw reference, clipping counts as error. */
 vq_status vq_score_record(vq_score_scratch *scratch, vqt_record *image, vqt_record *reference, double range, bool grey, vq_record_score *out);
 /* The same in two parts, for a device that makes the maps of many pairs at once (vq_backend.maps): first the planes of all channels, which
- * vq_score_planes_free releases; with the maps of each of them, in their order, the score. */
+ * vq_score_planes_free releases; with the maps of each of them, in their order, the score. maps NULL: they are made here, in work. */
 typedef struct { double *data; uint8_t *mask; vq_pictures channel[VQ_CHANNELS_MAX]; double grey[VQ_CHANNELS_MAX]; } vq_score_planes;
 vq_status vq_score_take(vqt_record *image, vqt_record *reference, bool grey, vq_score_planes *p, vq_record_score *out);
-vq_status vq_score_with(const vq_score_planes *p, const vq_maps *maps, const char *id, double range, vq_record_score *out);
+vq_status vq_score_with(vq_score_work *work, const vq_score_planes *p, const vq_maps *maps, const char *id, double range, vq_record_score *out);
 void vq_score_planes_free(vq_score_planes *p);
 /* The range of the reference's raw pixels: 255, 65535; 0 when the record does not say. */
 double vq_score_grey_range(const vqt_record *reference);

@@ -1,5 +1,4 @@
 /* vq-metrics: how close a stream of reconstructions is to its reference, as JSON. */
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "formats/split.h"
 #include "tools/cli.h"
 #include "tools/rate.h"
+#include "tools/scorer.h"
 #include "tools/scoretable.h"
 
 static struct {
@@ -41,17 +41,15 @@ static const vq_tool tool = { "vq-metrics",
 	options, VQ_CLI_THREADS | VQ_CLI_DEVICE | VQ_CLI_SEED | VQ_CLI_OUTPUT, 0, 1 };
 
 /* A few pairs are read, scored side by side, and added in order. */
-typedef struct { vqt_record image, reference; vq_score_planes planes; vq_record_score score; vq_status status; char why[1024]; } job;
-enum { JOBS = 256, JOBS_BYTES = 64 << 20 /* with this much at hand no further pair is read before it is done */, PARALLEL_BYTES = 4 << 20, FEW_GROUPS = 10 };
+enum { JOBS = 256, JOBS_BYTES = 64 << 20 /* with this much at hand no further pair is read before it is done */, FEW_GROUPS = 10 };
 
 static struct {
 	vq_pairs *pairs;
 	vq_table *table;
 	vq_rate *rate;
 	vq_totals totals;
-	vq_score_scratch *scratch; /* one a thread */
-	vq_backend *device;     /* that makes the maps of SSIM, or NULL */
-	job jobs[JOBS];
+	vq_scorer scorer;
+	vq_scored jobs[JOBS];
 	int njobs;
 	size_t held; /* bytes of their tensors */
 	bool ended;
@@ -82,7 +80,7 @@ static vq_status read_jobs(void)
 {
 	run.held = 0;
 	for (run.njobs = 0; run.njobs < JOBS && run.held < JOBS_BYTES; run.njobs++) {
-		job *j = &run.jobs[run.njobs];
+		vq_scored *j = &run.jobs[run.njobs];
 		int got = vq_pairs_next(run.pairs, &j->image, &j->reference);
 		run.ended = got <= 0;
 		if (run.ended)
@@ -107,70 +105,7 @@ static vq_status choose_range(const vqt_record *reference)
 	return opt.range > 0 ? VQ_OK : vq_fail(VQ_EINVAL, "record %s: its raw pixels are not known to be of 8 or 16 bit: --grey needs their --range", reference->id);
 }
 
-/* What a job does on a thread of its own: all of it, or what comes before and behind the device's part. */
-typedef vq_status work_fn(job *j, const vq_maps *maps);
-
-static vq_status alone(job *j, const vq_maps *maps) { return vq_score_record(&run.scratch[omp_get_thread_num()], &j->image, &j->reference, opt.range, opt.grey, &j->score); }
-static vq_status before(job *j, const vq_maps *maps) { return vq_score_take(&j->image, &j->reference, opt.grey, &j->planes, &j->score); }
-static vq_status behind(job *j, const vq_maps *maps) { return vq_score_with(&j->planes, maps, j->image.id, opt.range, &j->score); }
-
-/* maps: of the channels of all jobs that have not failed, in order. */
-static void each_job(work_fn *work, const vq_maps *maps)
-{
-	int first[JOBS], at = 0;
-	for (int i = 0; i < run.njobs; i++) {
-		first[i] = at;
-		at += run.jobs[i].status < 0 ? 0 : run.jobs[i].score.channels;
-	}
-	/* Threads that wait spin for a while: for little work they cost more than they give. */
-#pragma omp parallel for schedule(dynamic) num_threads(vq_cli.threads) if (run.held >= PARALLEL_BYTES)
-	for (int i = 0; i < run.njobs; i++) {
-		job *j = &run.jobs[i];
-		if (j->status == VQ_OK)
-			j->status = work(j, maps ? maps + first[i] : NULL);
-		if (j->status < 0 && !*j->why) /* messages belong to a thread */
-			snprintf(j->why, sizeof j->why, "%s", vq_message());
-	}
-}
-
-static vq_status make_maps(vq_maps **maps)
-{
-	double kernel[VQ_SSIM_TAPS / 2 + 1];
-	int n = 0;
-	vq_pictures *p = vq_malloc(sizeof *p * JOBS * VQ_CHANNELS_MAX);
-	*maps = vq_malloc(sizeof **maps * JOBS * VQ_CHANNELS_MAX);
-	vq_status s = p && *maps ? VQ_OK : VQ_ENOMEM;
-	for (int i = 0; i < run.njobs && s == VQ_OK; i++)
-		for (int c = 0; run.jobs[i].status == VQ_OK && c < run.jobs[i].score.channels; c++)
-			p[n++] = run.jobs[i].planes.channel[c];
-	vq_score_kernel(kernel);
-	if (s == VQ_OK && n)
-		s = run.device->maps(run.device, n, p, kernel, opt.range, *maps);
-	free(p);
-	return s;
-}
-
-static vq_status score_jobs(void)
-{
-	vq_maps *maps = NULL;
-	vq_status s = VQ_OK;
-	for (int i = 0; i < run.njobs; i++) {
-		run.jobs[i].status = VQ_OK;
-		run.jobs[i].why[0] = 0;
-	}
-	each_job(run.device ? before : alone, NULL);
-	if (!run.device)
-		return s;
-	s = make_maps(&maps);
-	if (s == VQ_OK)
-		each_job(behind, maps);
-	for (int i = 0; i < run.njobs; i++)
-		vq_score_planes_free(&run.jobs[i].planes);
-	free(maps);
-	return s;
-}
-
-static vq_status add_job(const job *j)
+static vq_status add_job(const vq_scored *j)
 {
 	if (j->status < 0)
 		return vq_fail(j->status, "%s: %s", vq_pairs_name(run.pairs, VQ_PAIR_STREAM), j->why);
@@ -200,7 +135,7 @@ static vq_status score_all(void)
 		if (s == VQ_OK && run.njobs)
 			s = choose_range(&run.jobs[0].reference);
 		if (s == VQ_OK)
-			s = score_jobs();
+			s = vq_scorer_run(&run.scorer, run.jobs, run.njobs, run.held, opt.range, opt.grey);
 		for (int i = 0; s == VQ_OK && i < run.njobs; i++)
 			s = add_job(&run.jobs[i]);
 		for (int i = 0; i < run.njobs; i++) {
@@ -280,17 +215,6 @@ static vq_status finish(void)
 	return s;
 }
 
-/* Maps are made by the host where there is no device. */
-static void find_device(void)
-{
-	enum { AUTO, CPU, CUDA };
-	if (vq_cli.device == CPU || vq_backend_cuda(&run.device, vq_cli.threads) == VQ_OK)
-		return;
-	if (vq_cli.device == CUDA)
-		vq_die("device cuda: %s", vq_message());
-	vq_info("computing on the CPU: %s", vq_message());
-}
-
 int main(int argc, char **argv)
 {
 	vq_strings operands;
@@ -306,9 +230,7 @@ int main(int argc, char **argv)
 		vq_misuse("the codes and another stream cannot both be standard input");
 	if ((opt.group_by || opt.confidence_given) && !opt.resamples)
 		vq_misuse("--%s goes with --bootstrap", opt.group_by ? "group-by" : "confidence");
-	find_device();
-	run.scratch = vq_calloc((size_t)vq_cli.threads, sizeof *run.scratch);
-	if (!run.scratch || vq_pairs_open(&run.pairs, stream, opt.reference, opt.subset) < 0 ||
+	if (vq_pairs_open(&run.pairs, stream, opt.reference, opt.subset) < 0 ||
 	    (opt.codes && vq_rate_open(&run.rate, opt.codes, opt.subset) < 0))
 		vq_die(NULL);
 	vq_status s = score_all();
@@ -317,14 +239,10 @@ int main(int argc, char **argv)
 		s = finish();
 	}
 	vq_table_abort(run.table);
-	if (run.device)
-		run.device->close(run.device);
 	vq_pairs_close(run.pairs);
 	vq_rate_close(run.rate);
 	vq_totals_free(&run.totals);
-	for (int i = 0; i < vq_cli.threads; i++)
-		vq_score_scratch_free(&run.scratch[i]);
-	free(run.scratch);
+	vq_scorer_free(&run.scorer);
 	if (s < 0)
 		vq_die(NULL);
 	return vq_cli_end(0);

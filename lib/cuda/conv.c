@@ -160,8 +160,10 @@ done:
 
 /* --- engines ------------------------------------------------------------------------------------------------------- */
 
+enum { NOTE_BITS = 32 };
 static unsigned note_bit(cudnnBackendNumericalNote_t n) { return 1u << n; }
 
+/* false also for a note that has no bit: of a later cuDNN, and who knows what it says. */
 static bool read_notes(desc engine, unsigned *notes)
 {
 	cudnnBackendNumericalNote_t note[NOTES];
@@ -169,8 +171,11 @@ static bool read_notes(desc engine, unsigned *notes)
 	*notes = 0;
 	if (cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &n, note) != CUDNN_STATUS_SUCCESS)
 		return false;
-	for (int64_t i = 0; i < VQ_MIN(n, (int64_t)NOTES); i++)
+	for (int64_t i = 0; i < VQ_MIN(n, (int64_t)NOTES); i++) {
+		if ((unsigned)note[i] >= NOTE_BITS)
+			return false;
 		*notes |= note_bit(note[i]);
+	}
 	return true;
 }
 

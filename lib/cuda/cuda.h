@@ -17,7 +17,7 @@ typedef struct {
 	vq_backend b;
 	cudaStream_t stream;    /* everything runs on it, in order, but for */
 	cudaStream_t copies;    /* what the host brings, on its way while the run before is under way */
-	cudnnHandle_t dnn;
+	cudnnHandle_t dnn;      /* both for models only */
 	cublasLtHandle_t blas;
 	cuda_area pictures;     /* of cuda_maps */
 	bool tensor;            /* bf16 on tensor cores: compute capability 8.0 and up */
@@ -81,7 +81,8 @@ typedef struct {
 /* Operation graph only: works without a device. */
 vq_status cuda_conv_graph(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t *graph);
 /* The first engine of the library's ranking that gives the same bytes every time and rounds nothing to less than its inputs' type; VQ_EUNSUP
- * when there is none. device: a finalised description of the device, or NULL for that of the handle. */
+ * when there is none. An engine that gives no plan is passed over, but for want of memory; any other step that fails, and not with VQ_EUNSUP, ends
+ * the search, and what it failed with is the result: no further ranking is asked. device: a finalised description of the device, or NULL for that of the handle. */
 vq_status cuda_conv_make(const cuda_conv_spec *s, cudnnHandle_t handle, cudnnBackendDescriptor_t device, cuda_conv *out);
 /* x: what the kind reads on the image side or writes there, y: on the feature side, w: the filter or its gradient. */
 vq_status cuda_conv_run(cudnnHandle_t handle, const cuda_conv *c, void *x, void *w, void *y, void *workspace);
@@ -151,8 +152,9 @@ vq_status cuda_try(int error, const char *what);
 /* Until the stream is empty. It counts, as does cuda_get: vq_backend.waits. */
 vq_status cuda_wait(cudaStream_t s, const char *what);
 void cuda_count_wait(void);
-/* Device memory; when there is none left the message says what was asked, what was free and which setting to lower. */
+/* Device memory; when there is none left the message says what was asked, what was free and which setting to lower, or the advice. */
 vq_status cuda_get(void **p, size_t bytes, const char *what);
+vq_status cuda_get_or(void **p, size_t bytes, const char *what, const char *advice);
 vq_status cuda_copy_now(const vq_store *s, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what);
 
@@ -184,7 +186,7 @@ void cuda_plan_table(vq_backend *b);
 /* pictures.c: vq_backend.maps */
 vq_status cuda_maps(vq_backend *b, int n, const vq_pictures *p, const double *kernel, double range, vq_maps *out);
 
-/* What lib/backend_cuda.c looks up: b is the backend or NULL. */
-__attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads);
+/* What lib/backend_cuda.c looks up, as vq_backend_cuda: b is the backend or NULL. */
+__attribute__((visibility("default"))) vq_status vq_cuda_open(vq_backend **b, int threads, bool models);
 
 #endif

@@ -188,7 +188,8 @@ size_t vq_cuda_features_scratch(vq_cuda_grid g);
 enum { VQ_CUDA_TAPS = 11 };
 typedef struct { const double *x, *y; const uint8_t *mask; int h, w; } vq_cuda_pictures; /* [h][w] each; mask may be NULL */
 /* out[2 i + k] = means of SSIM's maps of pair i of the table: k = 0 over all centres, 1 over those inside; n of 0 where there is none. kernel (host):
- * the six weights of a symmetric filter from its middle on. most: pixels of the largest pair. */
+ * the six weights of a symmetric filter from its middle on. most: pixels of the largest pair. A pair's means are the same bytes whatever is beside it.
+ * n: 1 to 65,535. */
 int vq_cuda_maps(vq_cuda_stream s, int n, size_t most, const double *kernel, double range, const vq_cuda_pictures *table, vq_map_mean *out, void *scratch);
 size_t vq_cuda_maps_scratch(int n);
 /* Blocks of 2 x 2 of each of `from` become one of `to`, whose sides are halves, rounded down; a pixel is inside when two of its four are. */

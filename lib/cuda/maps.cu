@@ -7,6 +7,9 @@ enum { TILE = 16, RADIUS = VQ_CUDA_TAPS / 2, SIDE = TILE + 2 * RADIUS, PLANES = 
 struct taps { double k[RADIUS + 1], c1, c2; };
 
 static __device__ __forceinline__ int centres(int n) { return n < VQ_CUDA_TAPS ? 0 : n - 2 * RADIUS; }
+static __device__ __forceinline__ int tiles_of(const vq_cuda_pictures &p) { return (centres(p.w) + TILE - 1) / TILE * ((centres(p.h) + TILE - 1) / TILE); }
+/* How a pair's sum is split: by itself alone, so that what is beside it changes nothing. */
+static __device__ __forceinline__ int parts_of(const vq_cuda_pictures &p) { int tiles = tiles_of(p); return tiles < TILES_MAX ? tiles : TILES_MAX; }
 
 /* What lies past the picture is read by no centre. */
 static __device__ __forceinline__ void load_tile(const vq_cuda_pictures &p, int top, int left, double (*in)[SIDE * SIDE])
@@ -51,15 +54,17 @@ static __device__ __forceinline__ void ssim_at(const taps &g, const double (*row
 	*ssim = (2 * a * b + g.c1) / (a * a + b * b + g.c1) * *cs;
 }
 
-/* part [pairs][gridDim.x][SUMS]: ssim and cs over all centres; over those inside, and how many. */
+/* part [pairs][TILES_MAX][SUMS], of each pair the first parts_of: ssim and cs over all centres; over those inside, and how many. */
 __global__ void __launch_bounds__(BLOCK) map_tiles(taps g, const vq_cuda_pictures *table, double *part)
 {
 	VQ_SHARED(double, in, [2][SIDE * SIDE]);
 	VQ_SHARED(double, row, [PLANES][SIDE * TILE]);
 	vq_cuda_pictures p = table[blockIdx.y];
-	int ow = centres(p.w), oh = centres(p.h), across = (ow + TILE - 1) / TILE, tiles = across * ((oh + TILE - 1) / TILE);
+	int ow = centres(p.w), oh = centres(p.h), across = (ow + TILE - 1) / TILE, tiles = tiles_of(p), parts = parts_of(p);
 	double sum[SUMS] = { 0, 0, 0, 0, 0 };
-	for (int t = (int)blockIdx.x; t < tiles; t += (int)gridDim.x) {
+	if ((int)blockIdx.x >= parts)
+		return;
+	for (int t = (int)blockIdx.x; t < tiles; t += parts) {
 		int top = t / across * TILE, left = t % across * TILE, i = (int)threadIdx.x / TILE, j = (int)threadIdx.x % TILE;
 		double ssim, cs;
 		load_tile(p, top, left, in);
@@ -79,17 +84,17 @@ __global__ void __launch_bounds__(BLOCK) map_tiles(taps g, const vq_cuda_picture
 	for (int i = 0; i < SUMS; i++) {
 		double all = block_sum(sum[i]);
 		if (threadIdx.x == 0)
-			part[((size_t)blockIdx.y * gridDim.x + blockIdx.x) * SUMS + (size_t)i] = all;
+			part[((size_t)blockIdx.y * TILES_MAX + blockIdx.x) * SUMS + (size_t)i] = all;
 	}
 }
 
-__global__ void __launch_bounds__(BLOCK) map_means(const vq_cuda_pictures *table, int n, int parts, const double *part, vq_map_mean *out)
+__global__ void __launch_bounds__(BLOCK) map_means(const vq_cuda_pictures *table, int n, const double *part, vq_map_mean *out)
 {
 	for (int i = (int)(blockIdx.x * BLOCK + threadIdx.x); i < n; i += (int)gridDim.x * BLOCK) {
 		double s[SUMS] = { 0, 0, 0, 0, 0 }, all = (double)centres(table[i].h) * (double)centres(table[i].w);
-		for (int p = 0; p < parts; p++)
+		for (int p = 0, parts = parts_of(table[i]); p < parts; p++)
 			for (int m = 0; m < SUMS; m++)
-				s[m] += part[((size_t)i * (size_t)parts + (size_t)p) * SUMS + (size_t)m];
+				s[m] += part[((size_t)i * TILES_MAX + (size_t)p) * SUMS + (size_t)m];
 		for (int k = 0; k < 2; k++) {
 			double count = k ? s[4] : all;
 			out[2 * i + k].ssim = count > 0 ? s[2 * k] / count : 0;
@@ -110,9 +115,10 @@ int vq_cuda_maps(vq_cuda_stream s, int n, size_t most, const double *kernel, dou
 		g.k[i] = kernel[i];
 	g.c1 = .01 * range * .01 * range;
 	g.c2 = .03 * range * .03 * range;
-	unsigned parts = blocks_for(most, TILE * TILE, TILES_MAX);
-	VQ_DO(launch(map_tiles, dim3(parts, (unsigned)n), dim3(BLOCK), s, g, table, (double *)scratch));
-	return launch(map_means, dim3(blocks_for((size_t)n, BLOCK, BLOCKS_MAX)), dim3(BLOCK), s, table, n, (int)parts, (const double *)scratch, out);
+	/* no pair has more tiles than this: there is one for h x w pixels at 11 x 11, and a side grows by 16 for each further one */
+	unsigned blocks = blocks_for(most, VQ_CUDA_TAPS * VQ_CUDA_TAPS, TILES_MAX);
+	VQ_DO(launch(map_tiles, dim3(blocks, (unsigned)n), dim3(BLOCK), s, g, table, (double *)scratch));
+	return launch(map_means, dim3(blocks_for((size_t)n, BLOCK, BLOCKS_MAX)), dim3(BLOCK), s, table, n, (const double *)scratch, out);
 }
 
 /* --- the next scale ------------------------------------------------------------------------------------------------ */

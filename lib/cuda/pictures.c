@@ -36,7 +36,7 @@ static vq_status room(cuda_backend *b, size_t bytes)
 		return VQ_OK;
 	cudaFree(b->pictures.at);
 	b->pictures = (cuda_area){0};
-	VQ_TRY(cuda_get(&p, bytes, "these pictures"));
+	VQ_TRY(cuda_get_or(&p, bytes, "a group of pictures", "--device cpu needs none"));
 	b->pictures = (cuda_area){ p, bytes };
 	return VQ_OK;
 }
@@ -101,6 +101,8 @@ static vq_status run(cuda_backend *b, const layout *l, int n, const char *host, 
 vq_status cuda_maps(vq_backend *backend, int n, const vq_pictures *p, const double *kernel, double range, vq_maps *out)
 {
 	cuda_backend *b = (cuda_backend *)backend;
+	if (n < 1 || n > 65535)
+		return vq_fail(VQ_EINVAL, "%d pairs of pictures at once, where 1 to 65535 may be", n);
 	layout l = layout_of(n, p);
 	VQ_TRY(room(b, l.end));
 	char *host = vq_malloc(l.coarse);

@@ -32,7 +32,9 @@ static const char *lower = "lower --threads";
 
 static double mib(size_t bytes) { return (double)bytes / 1048576; }
 
-vq_status cuda_get(void **p, size_t bytes, const char *what)
+vq_status cuda_get(void **p, size_t bytes, const char *what) { return cuda_get_or(p, bytes, what, lower); }
+
+vq_status cuda_get_or(void **p, size_t bytes, const char *what, const char *advice)
 {
 	*p = NULL;
 	waits++;
@@ -43,7 +45,7 @@ vq_status cuda_get(void **p, size_t bytes, const char *what)
 	cudaGetLastError();
 	if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
 		cudaGetLastError();
-	return vq_fail(VQ_ENOMEM, "out of device memory: %s needs %.1f MiB and %.1f of %.1f MiB are free; %s", what, mib(bytes), mib(free_bytes), mib(total), lower);
+	return vq_fail(VQ_ENOMEM, "out of device memory: %s needs %.1f MiB and %.1f of %.1f MiB are free; %s", what, mib(bytes), mib(free_bytes), mib(total), advice);
 }
 
 vq_status cuda_grow(vq_store *s, cuda_area *a, size_t bytes, const char *what)
@@ -270,7 +272,11 @@ static vq_status set_up(cuda_backend *c)
 		return vq_fail(VQ_EUNSUP, "%s has compute capability %d.%d, and 7.5 is the least", prop.name, prop.major, prop.minor);
 	c->tensor = prop.major >= 8;
 	snprintf(c->b.isa, sizeof c->b.isa, "sm_%d%d", prop.major, prop.minor);
-	VQ_TRY(cuda_try(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "cudaStreamCreate"));
+	return cuda_try(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "cudaStreamCreate");
+}
+
+static vq_status set_up_models(cuda_backend *c)
+{
 	VQ_TRY(cuda_try(cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking), "cudaStreamCreate"));
 	VQ_TRY(cuda_dnn(cudnnCreate(&c->dnn), "cudnnCreate"));
 	VQ_TRY(cuda_dnn(cudnnSetStream(c->dnn, c->stream), "cudnnSetStream"));
@@ -278,13 +284,27 @@ static vq_status set_up(cuda_backend *c)
 	return b == CUBLAS_STATUS_SUCCESS ? VQ_OK : vq_fail(VQ_EBACKEND, "cuBLASLt: cublasLtCreate: %s", cublasLtGetStatusString(b));
 }
 
-vq_status vq_cuda_open(vq_backend **out, int threads)
+static void model_table(vq_backend *b)
+{
+	b->store_make = store_make;
+	b->store_free = store_free;
+	b->store_read = store_read;
+	b->store_write = store_write;
+	b->store_average = store_average;
+	b->store_frozen = store_frozen;
+	cuda_plan_table(b);
+	cuda_transfer_table(b);
+}
+
+vq_status vq_cuda_open(vq_backend **out, int threads, bool models)
 {
 	*out = NULL;
 	cuda_backend *c = vq_calloc(1, sizeof *c);
 	if (!c)
 		return VQ_ENOMEM;
 	vq_status s = set_up(c);
+	if (s == VQ_OK && models)
+		s = set_up_models(c);
 	if (s < 0) {
 		close_backend(&c->b);
 		return s;
@@ -293,17 +313,11 @@ vq_status vq_cuda_open(vq_backend **out, int threads)
 	c->b.ahead = CUDA_AHEAD;
 	c->b.threads = threads;
 	c->b.bf16 = c->b.bf16_faster = c->tensor;
-	c->b.store_make = store_make;
-	c->b.store_free = store_free;
-	c->b.store_read = store_read;
-	c->b.store_write = store_write;
-	c->b.store_average = store_average;
-	c->b.store_frozen = store_frozen;
 	c->b.waits = count_waits;
 	c->b.maps = cuda_maps;
 	c->b.close = close_backend;
-	cuda_plan_table(&c->b);
-	cuda_transfer_table(&c->b);
+	if (models)
+		model_table(&c->b);
 	*out = &c->b;
 	return VQ_OK;
 }

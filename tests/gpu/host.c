@@ -82,7 +82,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 /* --- cuDNN --------------------------------------------------------------------------------------------------------- */
 
 vq_status cuda_dnn(cudnnStatus_t s, const char *what) { return s == CUDNN_STATUS_SUCCESS ? VQ_OK : vq_fail(VQ_EBACKEND, "%s", what); }
-cudnnStatus_t cudnnCreate(cudnnHandle_t *h) { *h = NULL; return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t cudnnCreate(cudnnHandle_t *h) { *h = NULL; return getenv("VQ_EMULATED_BARE") ? CUDNN_STATUS_NOT_INITIALIZED : CUDNN_STATUS_SUCCESS; } /* no cuDNN that starts */
 cudnnStatus_t cudnnDestroy(cudnnHandle_t h) { return CUDNN_STATUS_SUCCESS; }
 
 static cudaStream_t dnn_stream; /* of the one handle */

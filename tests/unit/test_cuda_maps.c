@@ -67,6 +67,34 @@ TEST(all_scales_of_all_sizes)
 	cudatest_end();
 }
 
+/* From one tile to more than there are parts of a sum. */
+TEST(neighbours_change_nothing)
+{
+	enum { PAIRS = 5 };
+	static const int side[PAIRS][2] = { { 27, 27 }, { 43, 44 }, { 12, 200 }, { 150, 150 }, { 400, 90 } };
+	vq_cuda_pictures *table = cudatest_memory(VQ_U8, sizeof *table * PAIRS, NULL);
+	vq_map_mean *beside = cudatest_memory(VQ_U8, sizeof *beside * 2 * PAIRS, NULL), *alone = cudatest_memory(VQ_U8, sizeof *alone * 2, NULL);
+	void *scratch = cudatest_scratch(vq_cuda_maps_scratch(PAIRS));
+	double kernel[KERNEL];
+	size_t most = 0;
+	vq_score_kernel(kernel);
+	for (int i = 0; i < PAIRS; i++) {
+		size_t n = (size_t)side[i][0] * (size_t)side[i][1];
+		uint8_t *mask = cudatest_memory(VQ_U8, n, NULL);
+		for (size_t k = 0; k < n; k++)
+			mask[k] = k % 3 != 0;
+		table[i] = (vq_cuda_pictures){ cudatest_noise(VQ_F32, n), cudatest_noise(VQ_F32, n), mask, side[i][0], side[i][1] };
+		most = VQ_MAX(most, n);
+	}
+	CHECK(vq_cuda_maps(NULL, PAIRS, most, kernel, 2, table, beside, scratch) == 0);
+	for (int i = 0; i < PAIRS; i++) {
+		CHECK(vq_cuda_maps(NULL, 1, (size_t)side[i][0] * (size_t)side[i][1], kernel, 2, table + i, alone, scratch) == 0);
+		CHECK(alone[0].n > alone[1].n && alone[1].n > 0);
+		CHECK(memcmp(alone, beside + 2 * i, sizeof *alone * 2) == 0);
+	}
+	cudatest_end();
+}
+
 TEST(what_is_refused)
 {
 	double kernel[KERNEL] = {0};
@@ -74,4 +102,4 @@ TEST(what_is_refused)
 	CHECK(vq_cuda_halve(NULL, 0, 1, NULL, NULL));
 }
 
-TEST_MAIN(RUN(all_scales_of_all_sizes) RUN(what_is_refused))
+TEST_MAIN(RUN(all_scales_of_all_sizes) RUN(neighbours_change_nothing) RUN(what_is_refused))
