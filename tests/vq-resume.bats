@@ -275,7 +275,7 @@ unfinished() { find run -name '*.tmp' | grep -q .; }
     # in the next one, in any type and however a machine rounds.
     local bright=("${opts[@]}" --set learning_rate=0.1 --set warmup_steps=0 --set use_scheduler=false --set pixels_per_step=4096) precision step first
     vq-synth -n 40 --max-size 40 >raw.vqt
-    vq-normalize --fit --group-by Metadata_Well raw.vqt | awk '/"group":.*"B10"/ { it = 1 } it && /"std":/ { sub(/\[[^,]*,/, "[0.001,"); it = 0 } { print }' >stats.json
+    vq-normalize --fit --group-by Metadata_Well raw.vqt | awk '/"group":.*"B10"/ { it = 1 } it && /"std":/ { sub(/\[[^,]*,/, "[0.0003,"); it = 0 } { print }' >stats.json
     vq-normalize --zscore --stats stats.json raw.vqt >bright.vqt
     for precision in off auto; do
         rm -rf run
@@ -376,9 +376,9 @@ limited() { fails 1 bash -c "ulimit -f $1"'; trap "" XFSZ; exec "$@"' - "${@:2}"
         rm -rf disk/run disk/filler
         start vq-train "${opts[@]}" -o disk/run cells.vqt
         wait_for disk/run/last.ckpt
-        kill -STOP "$pid"
+        kill -STOP "$pid" 2>/dev/null || true
         cat /dev/zero >disk/filler 2>/dev/null || true
-        kill -CONT "$pid"
+        kill -CONT "$pid" 2>/dev/null || true
         ended
         [ "$status" = 0 ] || break
     done
