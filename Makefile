@@ -239,7 +239,7 @@ codecs: deps
 
 # What the codecs' test needs; without them it is skipped.
 .PHONY: codec-deps
-codec-deps:
+codec-deps: deps
 	@pipelines/codecs deps || echo "make: the image codecs could not be installed: their test will be skipped" >&2
 
 # The reference document's table, measured: TIME for each of its models.

@@ -316,6 +316,7 @@ unfinished() { find run -name '*.tmp' | grep -q .; }
     cp -rL whole run
     ok vq-train --threads 2 -o run --resume cells.vqt
     has "$err" 'vq-train: warning: run/last.ckpt: begun with {"threads":1,'
+    [[ $err =~ '"compute":"'(f32|bf16)'"} and resumed with {"threads":2,' ]]
 }
 
 @test "a disk that fills up during training: the run stops, the last checkpoint is whole, and goes on" {

@@ -239,12 +239,16 @@ vq_status checkpoint_check_cells(const checkpoint *c, const train_run *r)
 	return VQ_OK;
 }
 
-static char *machine_json(const vq_backend *b) { return vq_format("{\"threads\":%d,\"device\":\"%s\",\"isa\":\"%s\"}", b->threads, b->name, b->isa); }
+static char *machine_json(const train_run *r, const vq_backend *b)
+{
+	return vq_format("{\"threads\":%d,\"device\":\"%s\",\"isa\":\"%s\",\"compute\":\"%s\"}", b->threads, b->name, b->isa,
+		vq_trainer_type(&r->model.config, b) == VQ_BF16 ? "bf16" : "f32");
+}
 
-char *checkpoint_machine(const checkpoint *c, const vq_backend *b)
+char *checkpoint_machine(const checkpoint *c, const train_run *r, const vq_backend *b)
 {
 	const char *was = vq_st_meta(c->st, "machine");
-	char *now = machine_json(b), *text = NULL;
+	char *now = machine_json(r, b), *text = NULL;
 	if (was && now && strcmp(was, now))
 		text = vq_format("%s: begun with %s and resumed with %s: the result is not, to the last bit, what it would have been", c->path, was, now);
 	free(now);
@@ -370,7 +374,7 @@ static vq_status put_best(cJSON *meta, const train_run *r)
 static vq_status metadata(const train_run *r, const vq_backend *b, const vq_train_scalars *now, cJSON *meta)
 {
 	vq_buf config = {0}, progress = {0};
-	char cells[17], network[17], *machine = machine_json(b);
+	char cells[17], network[17], *machine = machine_json(r, b);
 	vq_status s = vq_config_json(&r->model.config, &config);
 	if (s == VQ_OK && (s = progress_json(now, &progress)) == VQ_OK && (s = cells_hash(r, cells)) == VQ_OK &&
 	    (s = put_text(meta, "format", "vq-checkpoint")) == VQ_OK && (s = put_text(meta, "version", "2")) == VQ_OK &&

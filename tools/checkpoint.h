@@ -30,7 +30,7 @@ vq_status checkpoint_check_network(const checkpoint *c, const vq_perceptual *p);
 /* VQ_EINVAL: other channels or other cells than r's, which are read and divided. */
 vq_status checkpoint_check_cells(const checkpoint *c, const train_run *r);
 /* What differs in the machine and may change the last bits, as text, or NULL; caller frees. */
-char *checkpoint_machine(const checkpoint *c, const vq_backend *b);
+char *checkpoint_machine(const checkpoint *c, const train_run *r, const vq_backend *b);
 
 /* Puts everything back: the trainer, and r's chain, best model and progress. */
 vq_status checkpoint_restore(const checkpoint *c, train_run *r, vq_trainer *t);

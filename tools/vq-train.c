@@ -247,7 +247,7 @@ static vq_status start(train_run *r, vq_trainer *t, vq_backend *b, const checkpo
 {
 	if (!resume)
 		return init_path ? vq_trainer_load(t, r->model.state, r->model.param) : VQ_OK;
-	char *other = checkpoint_machine(from, b);
+	char *other = checkpoint_machine(from, r, b);
 	if (other)
 		vq_warn("%s", other);
 	free(other);

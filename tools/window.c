@@ -87,7 +87,7 @@ vq_status vq_window_run(const vq_window_job *j)
 	window w[3] = {0};
 	place *p = vq_malloc(sizeof *p * (size_t)depth * VQ_COUNT(w));
 	vq_status s = p ? VQ_OK : VQ_ENOMEM;
-	for (size_t i = 0; i < VQ_COUNT(w); i++)
+	for (size_t i = 0; p && i < VQ_COUNT(w); i++)
 		w[i].p = p + (size_t)depth * i;
 	if (p)
 		read_window(j, &w[0], depth);

@@ -15,7 +15,8 @@ typedef struct {
 	void *ctx;
 } vq_window_job;
 
-/* Runs until next() ends; the first failure in record order stops it, with its message. */
+/* Runs until next() ends; the first failure in record order stops it, with its message. Three windows of 32 records a thread, or of the
+ * first that together have 64 MiB, are there at most: one written, one worked on, one read ahead. */
 vq_status vq_window_run(const vq_window_job *j);
 
 #endif

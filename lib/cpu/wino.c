@@ -28,8 +28,17 @@ static const wino_kernels *pick(vq_dtype t, int level, bool half)
 const wino_kernels *wino_pick(vq_dtype t, int level) { return pick(t, level, false); }
 const wino_kernels *wino_pick_half(vq_dtype t, int level) { return pick(t, level, true); }
 
-/* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. */
-enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16, F32_TILES_LEAST = 65, FIXED_TILES_LEAST = 8 /* of weights that nobody updates */ };
+/* Below this many tiles the filters' own transformation, once an update, takes what the tiles save. In f32 the library is the faster one up to
+ * 4x4 and 8x8 outputs of 16 images (improved-grid's steps of 32x32 and 64x64, measured on Sapphire Rapids); a store that nobody trains
+ * transforms its filters once for all. */
+enum { TILES_LEAST = 64, HALF_TILES_LEAST = 16, F32_TILES_LEAST = 65, FIXED_TILES_LEAST = 8 };
+
+static int tiles_least(const vq_store *s, vq_dtype t, bool half)
+{
+	if (!s->buf[VQ_BUF_GRAD])
+		return FIXED_TILES_LEAST;
+	return t == VQ_F32 ? F32_TILES_LEAST : half ? HALF_TILES_LEAST : TILES_LEAST;
+}
 
 static bool is_half(const cpu_conv *r, const vq_value *src, const vq_value *dst)
 {
@@ -41,13 +50,13 @@ static const wino_kernels *choose(const vq_store *s, const cpu_conv *r, const vq
 {
 	const cpu_backend *b = s->b;
 	bool half = is_half(r, src, dst), whole = r->k == 3 && r->s == 1 && r->p == 1;
-	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS, least = !s->buf[VQ_BUF_GRAD] ? FIXED_TILES_LEAST : src->dtype == VQ_F32 ? F32_TILES_LEAST : half ? HALF_TILES_LEAST : TILES_LEAST;
+	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS;
 	if (b->conv == CPU_CONV_DIRECT || (!half && !whole) || src->dtype != dst->dtype || src->c % channels || dst->c % channels)
 		return NULL;
 	/* at full size between few channels the transforms of a half take what they save, but for the gradient by weights */
 	if (b->conv == CPU_CONV_AUTO && half && r->kind != CPU_BY_WEIGHT && (src->c % 32 || wino_tiles(dst->n, dst->h, dst->w) < (size_t)TILES_LEAST))
 		return NULL;
-	if (b->conv == CPU_CONV_AUTO && (wino_tiles(dst->n, dst->h, dst->w) < (size_t)least || (src->dtype == VQ_BF16 && b->amx)))
+	if (b->conv == CPU_CONV_AUTO && (wino_tiles(dst->n, dst->h, dst->w) < (size_t)tiles_least(s, src->dtype, half) || (src->dtype == VQ_BF16 && b->amx)))
 		return NULL;
 	return half ? wino_pick_half(src->dtype, b->level) : wino_pick(src->dtype, b->level);
 }

@@ -104,6 +104,11 @@ vq_status vq_trainer_check(const vq_config *c)
 	return VQ_OK;
 }
 
+vq_dtype vq_trainer_type(const vq_config *c, const vq_backend *b)
+{
+	return c->mixed_precision == VQ_PRECISION_BF16 || (c->mixed_precision == VQ_PRECISION_AUTO && b->bf16_faster) ? VQ_BF16 : VQ_F32;
+}
+
 vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 {
 	vq_status s;
@@ -115,7 +120,7 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	t->c = o->config;
 	t->b = o->backend;
 	t->augment = (t->c->augment_flip ? VQ_FLIP_X | VQ_FLIP_Y : 0) | (t->c->augment_rotate ? VQ_TURN : 0);
-	t->compute = t->c->mixed_precision == VQ_PRECISION_BF16 || (t->c->mixed_precision == VQ_PRECISION_AUTO && t->b->bf16_faster) ? VQ_BF16 : VQ_F32;
+	t->compute = vq_trainer_type(t->c, t->b);
 	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
 	VQ_TRY_GOTO(s, vq_trainer_check(t->c), fail);
 	if (t->c->use_perceptual_loss != (o->perceptual != NULL)) {
@@ -397,7 +402,7 @@ vq_status vq_trainer_run(vq_trainer *t)
 		VQ_TRY(trainer_start_codebook(t));
 	t->run_began = vq_seconds();
 	bool done = over(t, 0) && t->step;
-	if (!t->step)
+	if (!t->step && over(t, 0))
 		t->fraction = 0; /* where making ready took all the time there is, one step is made all the same: a run leaves a model */
 	while (!done || t->inside) { /* one restored after its last step has its epoch to close */
 		if (!t->inside) {

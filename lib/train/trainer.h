@@ -78,6 +78,8 @@ typedef struct {
 
 /* VQ_EUNSUP: what this version cannot train, named; the same that vq_trainer_make refuses, but before any cell is read. */
 vq_status vq_trainer_check(const vq_config *c);
+/* What activations are computed in, by mixed_precision and what the backend is good at. */
+vq_dtype vq_trainer_type(const vq_config *c, const vq_backend *b);
 vq_status vq_trainer_make(vq_trainer **t, const vq_trainer_options *o);
 const vq_params *vq_trainer_params(const vq_trainer *t);
 /* Parameters to start from instead of fresh ones (both buffers whole). A codebook given so is not started from data. */

@@ -198,6 +198,11 @@ static void norms(void)
 					SAY(error_of(&dx, wdx), "norm_bwd, act %zu", a);
 					if (with)
 						SAY(error_of(&dres, wg), "norm_bwd's residual, act %zu", a);
+					memset(dres.raw, 0, n * vq_dtype_size(t));
+					k->norm_bwd(t, acts[a], rows, c, mean.raw, rstd.raw, gamma.raw, beta.raw, s0.raw, s1.raw, x.raw, r, y.raw, dy.raw, NULL, dres.raw);
+					SAY(error_of(&dres, wg), "norm_bwd's residual alone, act %zu", a);
+					k->norm_bwd(t, acts[a], rows, c, mean.raw, rstd.raw, gamma.raw, beta.raw, s0.raw, s1.raw, x.raw, r, y.raw, dy.raw, dy.raw, NULL);
+					SAY(error_of(&dy, wdx), "norm_bwd in place, act %zu", a);
 					drop(&x); drop(&res); drop(&dy); drop(&y); drop(&dx); drop(&dres); drop(&mean); drop(&rstd); drop(&gamma); drop(&beta); drop(&s0); drop(&s1);
 					drop(&scale); drop(&shift);
 					free(wy); free(wg); free(wdx); free(sums); free(got);
