@@ -22,7 +22,7 @@ vq_field *vq_fields_add(vq_fields *l)
 		l->cap = cap;
 	}
 	vq_field *f = &l->v[l->n++];
-	*f = (vq_field){ .labels = { .series = -1, .frame = -1 } };
+	*f = (vq_field){ .labels = { .series = -1, .frame = -1 }, .number = -1 };
 	return f;
 }
 

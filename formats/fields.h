@@ -25,7 +25,7 @@ typedef struct {
 	vq_field_file labels; /* path NULL: none */
 	const char **key, **value; /* the Metadata_ columns */
 	int pairs;
-	int number;          /* ImageNumber of its row, 0 when there is none */
+	int number;          /* ImageNumber of its row, -1 when there is none */
 	const char *origin;  /* "load_data.csv line 3", or the file that the field is made of */
 	const char *problem; /* why it cannot be read, one line with its source; NULL when nothing is known against it */
 	vq_place *place;     /* from a table of locations, in the table's order */

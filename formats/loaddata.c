@@ -368,12 +368,12 @@ static vq_status read_row(table *t)
 	int number = -1;
 	const char *why = NULL;
 	VQ_TRY(read_number(t, "ImageNumber", t->number_column, &number, &why));
-	if (t->rules->distinct && have_number(t, number))
+	if (t->rules->distinct && number >= 0 && have_number(t, number))
 		return VQ_OK;
 	vq_field *f = vq_fields_add(t->l);
 	if (!f)
 		return VQ_ENOMEM;
-	f->number = VQ_MAX(number, 0);
+	f->number = number;
 	f->origin = vq_fields_format(t->l, "%s line %llu", vq_csv_path(t->csv), (unsigned long long)vq_csv_line(t->csv));
 	f->file = vq_arena_get(&t->l->arena, (size_t)t->images * sizeof *f->file);
 	f->value = vq_arena_get(&t->l->arena, (size_t)t->keys * sizeof *f->value);

@@ -122,7 +122,7 @@ static vq_status bad_row(const table *t, const char *what)
 static bool has_number(const table *t, size_t f, long n)
 {
 	const vq_field *v = &t->l->v[f];
-	return v->number ? v->number == n : (long)f + 1 == n;
+	return v->number >= 0 ? v->number == n : (long)f + 1 == n;
 }
 
 /* Tables are sorted by field as a rule, so that the one of the row before is tried first. */

@@ -426,6 +426,28 @@ vq-crop: warning: f.csv line 8: no file for DNA"
     same "$err" "vq-crop: warning: cells/a.tif: nothing but 0 in its mask"
 }
 
+@test "ImageNumber goes with the cells as Metadata_ImageNumber: 0 too, and once" {
+    field
+    printf 'ImageNumber,FileName_DNA,ObjectsFileName_N,Metadata_ImageNumber,Metadata_Field\n0,dna.tif,labels.tif,,a\n,dna.tif,labels.tif,,b\n3,dna.tif,labels.tif,9,c\n' >f.csv
+    ok vq-crop --load-data f.csv $SMALL
+    same "$(metas | grep -o '"metadata":.*' | uniq)" '"metadata":{"Metadata_ImageNumber":"0","Metadata_Field":"a"}}
+"metadata":{"Metadata_ImageNumber":"","Metadata_Field":"b"}}
+"metadata":{"Metadata_ImageNumber":"9","Metadata_Field":"c"}}'
+    cut -d , -f 1-3,5 f.csv >g.csv
+    ok vq-crop --load-data g.csv $SMALL
+    same "$(metas | grep -o '"metadata":.*' | uniq)" '"metadata":{"Metadata_Field":"a","Metadata_ImageNumber":"0"}}
+"metadata":{"Metadata_Field":"b"}}
+"metadata":{"Metadata_Field":"c","Metadata_ImageNumber":"3"}}'
+    # places find their fields by it; the second, which has none, is counted
+    printf 'ImageNumber,ObjectNumber,Location_Center_X,Location_Center_Y\n0,1,4,4\n2,1,5,5\n3,1,6,6\n0,2,5,5\n' >t.csv
+    ok vq-crop --load-data g.csv --locations t.csv --box 3
+    same "$(ids)" "a#1 a#2 b#1 c#1 "
+    # rows of a table without a number are not one field
+    printf 'ImageNumber,ObjectNumber,Location_Center_X,Location_Center_Y,FileName_DNA,Metadata_Field\n,1,4,4,dna.tif,a\n,2,5,5,dna.tif,b\n' >t.csv
+    fails 1 vq-crop --locations t.csv --box 3
+    same "$err" 'vq-crop: t.csv line 2: there is no field for ImageNumber ""'
+}
+
 @test "--locations: boxes around points, no label images" {
     field
     printf 'ImageNumber,ObjectNumber,Location_Center_X,Location_Center_Y\n1,2,5.2,4\n1,1,3,3\n1,3,0,0\n' >nuclei.csv

@@ -131,6 +131,23 @@ png() { od -A n -t u1 -j 16 -N 10 "$1" | awk '{ print $3 * 256 + $4 "x" $7 * 256
     in_file t.h5ad Metadata_ImageNumber
 }
 
+@test "csv: where the first cell has no number all fields are counted" {
+    vq-synth -n 12 --channels 1 --max-size 40 --fields f --field-size 160
+    awk -v OFS=, 'NR == 1 { print $0, "ImageNumber,Metadata_ImageNumber"; next } { print $0, NR - 2, "" }' f/load_data.csv | sed 's/Simulated,/Other,/' >f/n.csv
+    vq-crop -q --load-data f/n.csv >numbered.vqt
+    sed 's/$/,/; 1s/$/Metadata_ImageNumber/' f/load_data.csv >f/e.csv
+    for table in load_data e; do
+        vq-crop -q --load-data f/$table.csv | cat - numbered.vqt >both.vqt
+        ok vq-export --csv -o t.csv both.vqt
+        awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $at["field"], $at["Metadata_ImageNumber"] }' t.csv >got
+        same "$(cat got)" "$(awk '!($1 in n) { n[$1] = ++k } { print $1, n[$1] }' got)"
+        [ "$(cut -d ' ' -f 1 got | uniq | wc -l)" -ge 4 ]
+    done
+    # the other way round the table's own numbers stand
+    vq-crop -q --load-data f/load_data.csv | cat numbered.vqt - | vq-export --csv -o t.csv -
+    same "$(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { print $at["Metadata_ImageNumber"] }' t.csv)" 0
+}
+
 @test "csv: compressed when the name says so, the same bytes each time" {
     cells 40
     vq-export --csv -o plain.csv cells.vqt

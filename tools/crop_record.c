@@ -1,5 +1,6 @@
 #include "tools/crop_record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,18 +72,30 @@ static vq_status print_stats(vq_buf *out, const crop_field *data)
 	return vq_buf_str(out, "]}}");
 }
 
-/* The field's columns; its ImageNumber, which has no Metadata_ before it in the table, is one of them. */
+static vq_status print_pair(vq_buf *out, const char *key, const char *value, bool first)
+{
+	VQ_TRY(vq_buf_str(out, first ? "" : ","));
+	VQ_TRY(vq_json_print_string(out, key));
+	VQ_TRY(vq_buf_str(out, ":"));
+	return vq_json_print_string(out, value);
+}
+
+/* The field's columns; its ImageNumber, which has no Metadata_ before it in the table, is one of them, where a column of that name says nothing. */
 static vq_status print_metadata(vq_buf *out, const vq_field *field)
 {
+	static const char key[] = "Metadata_ImageNumber";
+	char number[16] = "";
+	bool there = false;
+	if (field->number >= 0)
+		snprintf(number, sizeof number, "%d", field->number);
 	VQ_TRY(vq_buf_str(out, "{"));
 	for (int i = 0; i < field->pairs; i++) {
-		VQ_TRY(vq_buf_str(out, i ? "," : ""));
-		VQ_TRY(vq_json_print_string(out, field->key[i]));
-		VQ_TRY(vq_buf_str(out, ":"));
-		VQ_TRY(vq_json_print_string(out, field->value[i]));
+		bool it = !strcmp(field->key[i], key);
+		there |= it;
+		VQ_TRY(print_pair(out, field->key[i], it && !*field->value[i] ? number : field->value[i], !i));
 	}
-	if (field->number && !*vq_field_value(field, "Metadata_ImageNumber"))
-		VQ_TRY(vq_buf_fmt(out, "%s\"Metadata_ImageNumber\":\"%d\"", field->pairs ? "," : "", field->number));
+	if (!there && *number)
+		VQ_TRY(print_pair(out, key, number, !field->pairs));
 	return vq_buf_str(out, "}");
 }
 

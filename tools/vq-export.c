@@ -125,19 +125,19 @@ static vq_status put_npz(const vqt_record *rec)
 	return VQ_OK;
 }
 
-/* Tables tell fields by a number. Where the first cell has none, the fields are counted as they come. */
+/* Tables tell fields by a number. Where the first cell has none, the fields are counted as they come, all of them: numbers of a table that comes
+ * later would meet those that are counted. */
 static vq_status number_field(vqt_record *rec)
 {
 	static vq_names fields;
 	static bool known, own;
 	size_t at;
-	char buf[32];
-	const char *field = vq_sample_text(rec->meta, "field", buf);
-	bool has = cJSON_HasObjectItem(cJSON_GetObjectItemCaseSensitive(rec->meta, "metadata"), "Metadata_ImageNumber");
+	char buf[32], given[32];
+	const char *field = vq_sample_text(rec->meta, "field", buf), *number = vq_sample_text(rec->meta, "Metadata_ImageNumber", given);
 	if (!known)
-		own = has;
+		own = number && *number;
 	known = true;
-	if (own || has || !field)
+	if (own || !field)
 		return VQ_OK;
 	VQ_TRY(vq_names_find(&fields, field, &at));
 	snprintf(buf, sizeof buf, "%zu", at + 1);

@@ -27,6 +27,16 @@ const char *engine_device(void)
 	return d && *d ? d : "cpu";
 }
 
+bool engine_has_bf16(void)
+{
+	vq_backend *b;
+	if (vq_backend_open(&b, engine_device(), 1) < 0)
+		return false;
+	bool has = b->bf16;
+	b->close(b);
+	return has;
+}
+
 void engine_open(engine *e, engine_spec s)
 {
 	*e = (engine){ .spec = s, .seed = -1 };

@@ -44,6 +44,7 @@ typedef struct {
 
 /* The device that tests of the engine run on: VQ_TEST_DEVICE in the environment, else "cpu". */
 const char *engine_device(void);
+bool engine_has_bf16(void);  /* it has instructions for bf16: "auto" may compute in f32 all the same */
 void engine_open(engine *e, engine_spec s);
 void engine_close(engine *e);
 /* A value that the test writes before a run. Float ones have a gradient when something after them is differentiable. */

@@ -121,19 +121,9 @@ TEST(convolutions_in_f32)
 		one(&cases[i], VQ_F32, 3e-5);
 }
 
-static bool machine_has_bf16(void)
-{
-	vq_backend *b;
-	if (vq_backend_open(&b, engine_device(), 1) < 0)
-		return false;
-	bool has = b->bf16;
-	b->close(b);
-	return has;
-}
-
 TEST(convolutions_in_bf16)
 {
-	if (!machine_has_bf16())
+	if (!engine_has_bf16())
 		SKIP("no bf16 instructions");
 	for (size_t i = 0; i < VQ_COUNT(cases); i++)
 		one(&cases[i], VQ_BF16, 2e-2);
@@ -186,7 +176,7 @@ TEST(both_ways_in_f32)
 
 TEST(all_ways_in_bf16)
 {
-	if (!machine_has_bf16() || strcmp(engine_device(), "cpu"))
+	if (!engine_has_bf16() || strcmp(engine_device(), "cpu"))
 		SKIP("no CPU with bf16 instructions");
 	forced("direct", VQ_BF16, 2e-2);
 	forced("winograd", VQ_BF16, 2e-2);
@@ -207,7 +197,7 @@ TEST(few_positions_are_gathered)
 		{ { false, 16, 24, 24, 32, 64, 3, 2, 1, .act = VQ_FN_NONE }, VQ_OP_CONV, false },
 	};
 	engine e;
-	if (!machine_has_bf16())
+	if (!engine_has_bf16())
 		SKIP("no bf16 instructions");
 	for (size_t i = 0; i < VQ_COUNT(all); i++) {
 		const char *impl = impl_of(&e, &all[i].c, VQ_BF16, all[i].op);
@@ -244,7 +234,7 @@ static double *gathered(const conv_case *c, int threads, size_t *n)
 
 TEST(gathered_alike_by_any_number_of_threads)
 {
-	if (!machine_has_bf16() || strcmp(engine_device(), "cpu"))
+	if (!engine_has_bf16() || strcmp(engine_device(), "cpu"))
 		SKIP("no CPU with bf16 instructions");
 	setenv("VQ_CPU_CONV", "gather", 1);
 	for (size_t i = 0; i < VQ_COUNT(cases); i++) {
@@ -315,7 +305,7 @@ TEST(no_reference_implementation) { no_reference(VQ_F32); }
 
 TEST(no_reference_implementation_in_bf16)
 {
-	if (!machine_has_bf16())
+	if (!engine_has_bf16())
 		SKIP("no bf16 instructions");
 	no_reference(VQ_BF16);
 }
