@@ -139,9 +139,21 @@ static vq_status prepare_weight(vq_plan *p, const cpu_conv *r, cpu_node *c, cons
 	VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = w->where, .param = w->param, .library = *want }, dnnl_memory_desc_get_size(want), &c->w.at));
 	VQ_TRY(memory(p, &c->w.mem, want, c->w.at->bytes));
 	VQ_TRY(memory(p, &c->w.plain, &plain, cpu_at(p, r->w)));
-	if (r->kind == CPU_BY_WEIGHT)
-		return make_reorder(p, &c->back, want, &plain, true);
-	return make_reorder(p, &c->w.reorder, &plain, want, false);
+	return r->kind == CPU_BY_WEIGHT ? make_reorder(p, &c->back, want, &plain, true) : VQ_OK;
+}
+
+/* The way into the layout is made when it is first gone: of the plans that share a layout which nobody updates, one needs it. */
+static vq_status refresh_weight(vq_plan *p, cpu_node *c)
+{
+	const dnnl_memory_desc_t *plain, *want;
+	if (!c->w.reorder) {
+		VQ_TRY(cpu_dnnl(dnnl_memory_get_memory_desc(c->w.plain, &plain), "memory_get_memory_desc"));
+		VQ_TRY(cpu_dnnl(dnnl_memory_get_memory_desc(c->w.mem, &want), "memory_get_memory_desc"));
+		VQ_TRY(make_reorder(p, &c->w.reorder, plain, want, false));
+	}
+	VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
+	c->w.at->version = p->s->version;
+	return VQ_OK;
 }
 
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
@@ -199,10 +211,8 @@ static vq_status library_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	bind(p, r, c);
 	cpu_layout *l = c->w.at;
-	if (!l->version || (l->version != p->s->version && l->form.where != VQ_AT_FROZEN)) {
-		VQ_TRY(reorder(p, c->w.reorder, c->w.plain, c->w.mem));
-		l->version = p->s->version;
-	}
+	if (!l->version || (l->version != p->s->version && l->form.where != VQ_AT_FROZEN))
+		VQ_TRY(refresh_weight(p, c));
 	bool forward = r->kind == CPU_FORWARD;
 	dnnl_exec_arg_t args[5] = {
 		{ forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC, c->mem[SRC] },

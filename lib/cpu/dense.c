@@ -65,6 +65,19 @@ static void linear_data_few(vq_plan *p, int rows, int in, int out, const float *
 	}
 }
 
+static void linear_weight_few(vq_plan *p, int rows, int in, int out, const float *x, const float *dy, float *dw)
+{
+	int threads = p->b->b.threads;
+	for (int r0 = 0; r0 < rows; r0 += KERNEL_ROWS) {
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+		for (int i = 0; i < threads; i++) {
+			size_t from, to;
+			cpu_part((size_t)out, 16, i, threads, &from, &to);
+			p->b->k->linear_weight((size_t)VQ_MIN(rows - r0, (int)KERNEL_ROWS), (size_t)in, (size_t)out, from, to, x + (size_t)r0 * (size_t)in, dy + (size_t)r0 * (size_t)out, dw);
+		}
+	}
+}
+
 vq_status cpu_linear_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	int rows = p->step->items, in = cpu_v(p, n->in[0])->c, out = cpu_v(p, n->out[0])->c;
@@ -102,7 +115,9 @@ vq_status cpu_linear_weight_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	int rows = p->step->items, in = cpu_v(p, n->in[0])->c, out = cpu_v(p, n->in[1])->c;
 	const float *x = cpu_at(p, n->in[0]), *dy = cpu_at(p, n->in[1]);
 	float *db = cpu_at(p, n->out[1]);
-	if (rows)
+	if (few_rows(p, in))
+		linear_weight_few(p, rows, in, out, x, dy, cpu_at(p, n->out[0]));
+	else if (rows)
 		cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, out, in, rows, 1, dy, out, x, in, 1, cpu_at(p, n->out[0]), in);
 	for (int r = 0; r < rows && db; r++)
 		for (int o = 0; o < out; o++)

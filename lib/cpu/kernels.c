@@ -344,12 +344,52 @@ static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t 
 		}
 	}
 }
+
+enum { WEIGHT_OUTS = 8 };
+
+/* WEIGHT_OUTS rows of dw (only the first n of them are written) at `wide` vectors from column i on. */
+static inline __attribute__((always_inline)) void weight_block(int wide, size_t rows, size_t in, size_t n, size_t i, const float *x, float g[KERNEL_ROWS][WEIGHT_OUTS], float *const at[WEIGHT_OUTS])
+{
+	lanes s[WEIGHT_OUTS][2];
+	for (int j = 0; j < WEIGHT_OUTS; j++)
+		for (int v = 0; v < wide; v++)
+			s[j][v] = load(at[j] + i + 16 * v);
+	for (size_t r = 0; r < rows; r++) {
+		lanes a[2];
+		for (int v = 0; v < wide; v++)
+			a[v] = load(x + r * in + i + 16 * v);
+		for (int j = 0; j < WEIGHT_OUTS; j++)
+			for (int v = 0; v < wide; v++)
+				s[j][v] += a[v] * ((lanes){0} + g[r][j]);
+	}
+	for (size_t j = 0; j < WEIGHT_OUTS; j++)
+		for (int v = 0; v < wide && j < n; v++)
+			*(lanes_to *)(at[j] + i + 16 * v) = s[j][v];
+}
+
+static void linear_weight(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *x, const float *dy, float *dw)
+{
+	for (size_t o = from; o < to; o += WEIGHT_OUTS) {
+		size_t n = VQ_MIN(to - o, (size_t)WEIGHT_OUTS), i = 0;
+		float g[KERNEL_ROWS][WEIGHT_OUTS], *at[WEIGHT_OUTS];
+		for (size_t j = 0; j < WEIGHT_OUTS; j++) {
+			at[j] = dw + VQ_MIN(o + j, to - 1) * in;
+			for (size_t r = 0; r < rows; r++)
+				g[r][j] = j < n ? dy[r * out + o + j] : 0;
+		}
+		for (; i + 32 <= in; i += 32)
+			weight_block(2, rows, in, n, i, x, g, at);
+		if (i < in)
+			weight_block(1, rows, in, n, i, x, g, at);
+	}
+}
 #else
 #define linear NULL
 #define linear_one NULL
 #define linear_data NULL
+#define linear_weight NULL
 #endif
 
 extern const vq_kernels VQ_KERNELS;
 const vq_kernels VQ_KERNELS = { VQ_KERNELS_NAME, act, act_bwd, add, cast, bias_act, col_sum, col_square, norm, norm_sums, norm_bwd, nearest, loss,
-	square_distance, sum_squares, adam, sgd, blend, spread, linear, linear_one, linear_data, axpy };
+	square_distance, sum_squares, adam, sgd, blend, spread, linear, linear_one, linear_data, linear_weight, axpy };

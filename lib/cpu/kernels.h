@@ -48,10 +48,12 @@ typedef struct {
 	/* Linear layers of a few rows, up to KERNEL_ROWS at a time; what they read of w [out, in] they read once. NULL where BLAS is as good.
 	 * linear: y [rows, out] at columns [from, to) gets x w' + bias (or NULL); xt is x [rows, in] with rows and columns exchanged, KERNEL_ROWS wide.
 	 * linear_one: of one row x [in], in a multiple of 16; sums in another order.
-	 * linear_data: dx [rows, in] at columns [from, to), multiples of 16, gets dy w. */
+	 * linear_data: dx [rows, in] at columns [from, to), multiples of 16, gets dy w.
+	 * linear_weight: rows [from, to) of dw [out, in], in a multiple of 16, += dy' x. */
 	void (*linear)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *xt, const float *w, const float *bias, float *y);
 	void (*linear_one)(size_t in, size_t from, size_t to, const float *x, const float *w, const float *bias, float *y);
 	void (*linear_data)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx);
+	void (*linear_weight)(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *x, const float *dy, float *dw);
 	/* y = a x + y */
 	void (*axpy)(size_t n, float a, const float *x, float *y);
 } vq_kernels;
