@@ -67,7 +67,13 @@ improved="model=improved block_norm=batch pack=false embedding_dim=16"
 
 @test "steps" {
     effects "" batch_size=2 pixels_per_step=4096 pack=false accumulate=2 epochs=1 max_steps=2 optimizer=adam optimizer=sgd learning_rate=0.01 weight_decay=0.5 beta1=0.5 \
-        beta2=0.5 optimizer_epsilon=0.01 use_scheduler=false scheduler_type=step warmup_steps=2 lr_floor=1 weight_average=0.5 mixed_precision=bf16 seed=1
+        beta2=0.5 optimizer_epsilon=0.01 use_scheduler=false scheduler_type=step warmup_steps=2 lr_floor=1 weight_average=0.5 seed=1
+    if vq-train "${small[@]}" --set mixed_precision=bf16 -o half raw.vqt 2>why; then
+        effects "" mixed_precision=bf16
+    else # what cannot be had here is refused by its name
+        [[ $(<why) =~ ^"vq-train: mixed_precision is bf16, and this device ("[a-z0-9]+") has no instructions for it: auto and off do without"$ ]] || { cat why; false; }
+        echo mixed_precision >>"$BATS_FILE_TMPDIR/seen"
+    fi
     effects "optimizer=sgd warmup_steps=0" momentum=0 gradient_clip_norm=0.001
     effects "scheduler_type=step step_size=1 warmup_steps=0" step_size=2 step_gamma=0.5
     effects "scheduler_type=plateau learning_rate=0.1 plateau_patience=0 epochs=6 warmup_steps=0" plateau_factor=0.9 plateau_patience=5

@@ -155,6 +155,13 @@ split.csv"
     same "$err" 'vq-train: --split-by takes at most 1023 bytes'
 }
 
+@test "bf16 that the machine lacks: refused, not emulated" {
+    ONEDNN_MAX_CPU_ISA=AVX2 fails 1 vq-train "${tiny[@]}" --steps 1 --set mixed_precision=bf16 -o run cells.vqt
+    [[ $err =~ ^"vq-train: mixed_precision is bf16, and this device ("[a-z0-9]+") has no instructions for it: auto and off do without"$ ]] || { show; false; }
+    [ ! -e run/model.safetensors ]
+    ONEDNN_MAX_CPU_ISA=AVX2 ok vq-train "${tiny[@]}" --steps 1 --force -o run cells.vqt
+}
+
 @test "a stream that cannot be trained on leaves no run" {
     head -c 9000 cells.vqt >cut.vqt
     fails 1 vq-train "${tiny[@]}" -o run cut.vqt

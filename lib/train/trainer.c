@@ -121,6 +121,10 @@ vq_status vq_trainer_make(vq_trainer **out, const vq_trainer_options *o)
 	t->b = o->backend;
 	t->augment = (t->c->augment_flip ? VQ_FLIP_X | VQ_FLIP_Y : 0) | (t->c->augment_rotate ? VQ_TURN : 0);
 	t->compute = vq_trainer_type(t->c, t->b);
+	if (t->compute == VQ_BF16 && !t->b->bf16) {
+		s = vq_fail(VQ_EUNSUP, "mixed_precision is bf16, and this device (%s) has no instructions for it: auto and off do without", t->b->isa);
+		goto fail;
+	}
 	VQ_TRY_GOTO(s, vq_model_describe(t->c, o->channels, &t->info), fail);
 	VQ_TRY_GOTO(s, vq_trainer_check(t->c), fail);
 	if (t->c->use_perceptual_loss != (o->perceptual != NULL)) {

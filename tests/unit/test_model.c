@@ -544,13 +544,17 @@ static void draw(float *canvas, int w, int item, vq_rect r)
 }
 
 /* What the extent of item i of a value on several canvases is beside the same cell's alone, on a canvas of its own size: the largest difference. */
+/* The largest difference, beside the largest value where that is above 1. */
 static double beside(const vq_value *v, const float *all, int i, const vq_value *one, const float *alone)
 {
-	double e = 0;
+	double e = 0, top = 1;
 	for (int y = 0; y < one->h; y++)
-		for (int x = 0; x < one->w * one->c; x++)
-			e = fmax(e, fabs((double)all[((size_t)i * (size_t)v->h + (size_t)y) * (size_t)(v->w * v->c) + (size_t)x] - (double)alone[(size_t)y * (size_t)(one->w * one->c) + (size_t)x]));
-	return e;
+		for (int x = 0; x < one->w * one->c; x++) {
+			double a = (double)alone[(size_t)y * (size_t)(one->w * one->c) + (size_t)x];
+			e = fmax(e, fabs((double)all[((size_t)i * (size_t)v->h + (size_t)y) * (size_t)(v->w * v->c) + (size_t)x] - a));
+			top = fmax(top, fabs(a));
+		}
+	return e / top;
 }
 
 /* Encodes item i alone, and decodes that; both must be what the evaluation of all gave. */
