@@ -84,10 +84,10 @@ $(BUILD)/obj/%.o: %.c
 # The loops of lib/cpu/kernels.c, once an instruction set; which one runs is decided at run time.
 ifeq ($(shell uname -m),x86_64)
 KERNELS   := v3 v4
-WINO      := v3 v4 v5
+CONVS     := v3 v4 v5
 endif
-KERNEL_OBJ := $(addprefix $(BUILD)/obj/lib/cpu/kernels_,$(addsuffix .o,base $(KERNELS))) $(addprefix $(BUILD)/obj/lib/cpu/wino_,$(addsuffix .o,$(WINO)))
-LIB_SRC    := $(filter-out lib/cpu/kernels.c lib/cpu/wino_kernels.c,$(LIB_SRC))
+KERNEL_OBJ := $(addprefix $(BUILD)/obj/lib/cpu/kernels_,$(addsuffix .o,base $(KERNELS))) $(foreach k,wino strip,$(addprefix $(BUILD)/obj/lib/cpu/$(k)_,$(addsuffix .o,$(CONVS))))
+LIB_SRC    := $(filter-out lib/cpu/kernels.c lib/cpu/wino_kernels.c lib/cpu/strip_kernels.c,$(LIB_SRC))
 KERNEL_FLAGS := -fno-trapping-math -fno-signed-zeros -fassociative-math -O3
 $(BUILD)/obj/lib/cpu/kernels_base.o: lib/cpu/kernels.c
 	@mkdir -p $(@D)
@@ -98,13 +98,16 @@ $(BUILD)/obj/lib/cpu/kernels_v3.o: lib/cpu/kernels.c
 $(BUILD)/obj/lib/cpu/kernels_v4.o: lib/cpu/kernels.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) $(KERNEL_FLAGS) -march=x86-64-v4 -mprefer-vector-width=512 -DVQ_KERNELS=vq_kernels_v4 -DVQ_KERNELS_NAME='"avx512"' -c -o $@ $<
-# The convolutions of lib/cpu/wino_kernels.c likewise; v5 has bf16.
-WINO_v3 := -march=x86-64-v3
-WINO_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-WINO_v5 := -march=x86-64-v4 -mprefer-vector-width=512 -mavx512bf16
+# The convolutions of lib/cpu/wino_kernels.c and strip_kernels.c likewise; v5 has bf16.
+CONV_v3 := -march=x86-64-v3
+CONV_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+CONV_v5 := -march=x86-64-v4 -mprefer-vector-width=512 -mavx512bf16
 $(BUILD)/obj/lib/cpu/wino_v%.o: lib/cpu/wino_kernels.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(WINO_v$*) -DWINO_LEVEL=v$* -c -o $@ $<
+	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(CONV_v$*) -DLEVEL=v$* -c -o $@ $<
+$(BUILD)/obj/lib/cpu/strip_v%.o: lib/cpu/strip_kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -O3 -fno-trapping-math -fno-signed-zeros $(CONV_v$*) -DLEVEL=v$* -c -o $@ $<
 
 # What a bare CUDA machine can build: the library without the CPU backend, and the programs that test and time the CUDA backend.
 ifeq ($(GPU_MIN),1)

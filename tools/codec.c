@@ -6,7 +6,7 @@
 
 #include "lib/model/graph.h"
 
-enum { PLANS = 128, CANVAS = 8 /* steps of the canvases: more of them take longer to make than they save */ };
+enum { PLANS = 256 };
 
 typedef struct { int h, w; uint64_t used; vq_graph g; vq_model_io io; vq_plan *plan; } slot;
 typedef struct { vq_backend *b; vq_store *s; slot slot[PLANS]; uint64_t clock; } worker;
@@ -77,7 +77,7 @@ const char *codec_instead(const codec *c) { return c->w[0].b->instead; }
 /* The plan for a cell of this extent, made or found; the one unused for longest makes room. */
 static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 {
-	int ch = VQ_ALIGN(h, VQ_MAX(CANVAS, c->m->info.multiple)), cw = VQ_ALIGN(wd, VQ_MAX(CANVAS, c->m->info.multiple));
+	int ch = VQ_ALIGN(h, c->m->info.multiple), cw = VQ_ALIGN(wd, c->m->info.multiple);
 	slot *s = &w->slot[0];
 	for (int i = 0; i < PLANS; i++) {
 		if (w->slot[i].plan && w->slot[i].h == ch && w->slot[i].w == cw) {

@@ -156,18 +156,33 @@ static vq_status refresh_weight(vq_plan *p, cpu_node *c)
 	return VQ_OK;
 }
 
+/* Ours, where they are the faster ones; *taken: it is one of them. */
+static vq_status prepare_own(vq_plan *p, const vq_node *n, const cpu_conv *r, cpu_node *c, bool *taken)
+{
+	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
+	bool strip = cpu_strip_takes(p->s, src, dst, r);
+	*taken = true;
+	if (cpu_head_takes(p->b, src, dst, r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
+		return cpu_head_prepare(p, r, c);
+	if (!strip && cpu_gather_takes(p->b, src, dst, r))
+		return cpu_gather_prepare(p, r, c);
+	VQ_TRY(cpu_wino_prepare(p, r, c));
+	if (c->wino)
+		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(src->c, dst->c)));
+	if (strip)
+		return cpu_strip_prepare(p, r, c);
+	*taken = false;
+	return VQ_OK;
+}
+
 vq_status cpu_conv_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	cpu_conv r = roles_of(n);
-	bool frozen = cpu_v(p, r.w)->where == VQ_AT_FROZEN; /* the library's layouts alone are made once */
-	if (!frozen && cpu_head_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r) && (n->op == VQ_OP_CONV || n->op == VQ_OP_CONV_WEIGHT))
-		return cpu_head_prepare(p, &r, c);
-	if (!frozen && cpu_gather_takes(p->b, cpu_v(p, r.src), cpu_v(p, r.dst), &r))
-		return cpu_gather_prepare(p, &r, c);
-	if (!frozen)
-		VQ_TRY(cpu_wino_prepare(p, &r, c));
-	if (c->wino)
-		return cpu_scratch(p, cpu_sums_bytes((size_t)VQ_MAX(cpu_v(p, r.src)->c, cpu_v(p, r.dst)->c)));
+	bool taken = false;
+	if (cpu_v(p, r.w)->where != VQ_AT_FROZEN) /* the library's layouts alone are made once */
+		VQ_TRY(prepare_own(p, n, &r, c, &taken));
+	if (taken)
+		return VQ_OK;
 	dnnl_primitive_desc_t pd = NULL;
 	VQ_TRY(describe_conv(p, n, &r, &pd));
 	const char *impl = "";
@@ -230,6 +245,10 @@ vq_status cpu_conv_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	cpu_conv r = roles_of(n);
 	if (c->head) {
 		cpu_head_run(p, &r, c);
+		return VQ_OK;
+	}
+	if (c->strip) {
+		cpu_strip_run(p, &r, c);
 		return VQ_OK;
 	}
 	if (c->wino || c->gather) {

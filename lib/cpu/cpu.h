@@ -5,9 +5,10 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "lib/cpu/kernels.h"
+#include "lib/cpu/strip.h"
 #include "lib/cpu/wino.h"
 
-typedef enum { CPU_CONV_AUTO, CPU_CONV_DIRECT /* the library's */, CPU_CONV_WINOGRAD /* wherever it can be */, CPU_CONV_GATHER /* likewise */ } cpu_conv_choice;
+typedef enum { CPU_CONV_AUTO, CPU_CONV_DIRECT /* the library's */, CPU_CONV_WINOGRAD /* wherever it can be */, CPU_CONV_GATHER, CPU_CONV_STRIP /* likewise */ } cpu_conv_choice;
 
 typedef struct {
 	vq_backend b;
@@ -104,6 +105,7 @@ typedef struct {
 struct cpu_node {
 	const wino_kernels *wino; /* a convolution that lib/cpu/wino.c does: w.at has its filters, extra zeros */
 	bool head;              /* lib/cpu/head.c does it */
+	const strip_kernels *strip; /* lib/cpu/strip.c does it: w.at has its weights */
 	struct cpu_gather *gather; /* lib/cpu/gather.c does it: w.at has its weights; in extra */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
@@ -125,6 +127,10 @@ vq_status cpu_scratch(vq_plan *p, size_t bytes);        /* at prepare: at least 
 
 /* The runs of a value's positions of one kind in this step (CPU_GAP only where the graph is packed). */
 static inline const cpu_runs *cpu_where(const vq_plan *p, const vq_value *v, int kind) { return &p->runs[v->grid < 0 ? p->g.ng : v->grid][kind]; }
+/* Calls fn for 0 to threads-1, a thread each, after all have called `before` (or NULL). Of one thread it is a call and no more: OpenMP would
+ * make a team of it, and wake whom nobody waits for. */
+typedef void cpu_member(void *ctx, int thread);
+void cpu_team(int threads, cpu_member *before, cpu_member *fn, void *ctx);
 /* Calls fn for every piece of the value's positions of one kind, a contiguous share a thread, in order within the thread. */
 typedef void cpu_piece(void *ctx, int thread, size_t at, size_t n);
 void cpu_over(const vq_plan *p, const vq_value *v, int kind, cpu_piece *fn, void *ctx);
@@ -156,6 +162,10 @@ bool cpu_gather_takes(const cpu_backend *b, const vq_value *src, const vq_value 
 vq_status cpu_gather_prepare(vq_plan *, const cpu_conv *, cpu_node *);
 void cpu_gather_run(vq_plan *, const cpu_conv *, cpu_node *);
 void cpu_gather_weight_run(vq_plan *, const cpu_conv *, cpu_node *);
+/* strip.c */
+bool cpu_strip_takes(const vq_store *s, const vq_value *src, const vq_value *dst, const cpu_conv *r);
+vq_status cpu_strip_prepare(vq_plan *, const cpu_conv *, cpu_node *);
+void cpu_strip_run(vq_plan *, const cpu_conv *, cpu_node *);
 /* wino.c */
 vq_status cpu_wino_prepare(vq_plan *, const cpu_conv *, cpu_node *); /* sets c->wino where it takes the convolution */
 void cpu_wino_run(vq_plan *, const cpu_conv *, cpu_node *);

@@ -30,7 +30,7 @@ bool cpu_gather_takes(const cpu_backend *b, const vq_value *src, const vq_value 
 {
 	bool weight = r->kind == CPU_BY_WEIGHT;
 	const vq_value *x = r->kind == CPU_BY_DATA ? dst : src;
-	if (b->level < 5 || b->conv == CPU_CONV_DIRECT || b->conv == CPU_CONV_WINOGRAD || src->c % GATHER_CHANNELS || dst->c % GATHER_CHANNELS || r->k * r->k > GATHER_TAPS ||
+	if (b->level < 5 || b->conv == CPU_CONV_DIRECT || b->conv == CPU_CONV_WINOGRAD || b->conv == CPU_CONV_STRIP || src->c % GATHER_CHANNELS || dst->c % GATHER_CHANNELS || r->k * r->k > GATHER_TAPS ||
 	    x->dtype != VQ_BF16 || (weight && dst->dtype != VQ_BF16) || cpu_count(src) > INT32_MAX || cpu_count(dst) > INT32_MAX)
 		return false;
 	return b->conv == CPU_CONV_GATHER || (!b->amx && dst->n * dst->h * dst->w <= positions_most(r));
@@ -134,52 +134,71 @@ static void run_blocks(const gather_conv *a, const struct cpu_gather *g, size_t 
 	}
 }
 
+/* What a team of threads shares. */
+typedef struct {
+	gather_conv a;
+	gather_grad g;
+	const struct cpu_gather *at;
+	const float *w;
+	void *u;
+	char *scratch;
+	size_t blocks, panels, apart;
+	int threads;
+	bool turned, stale, own /* each thread packs what it takes */, by_k /* else every thread gathers all of the image */;
+} sharing;
+
+static void pack_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t steps = gather_pack_steps(s->a.k, s->a.n);
+	gather_pack(s->w, s->a.k, s->a.n, s->a.taps, s->turned, steps * (size_t)i / (size_t)s->threads, steps * (size_t)(i + 1) / (size_t)s->threads, s->u);
+}
+
+static void run_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t blocks = s->blocks, each = gather_pack_steps(s->a.k, s->a.n) / s->panels;
+	size_t from = s->panels * blocks * (size_t)i / (size_t)s->threads, to = s->panels * blocks * (size_t)(i + 1) / (size_t)s->threads;
+	for (size_t at = from, n; at < to; at += n) {
+		n = s->own ? blocks : to - from;
+		if (s->stale && s->own)
+			gather_pack(s->w, s->a.k, s->a.n, s->a.taps, s->turned, each * (at / blocks), each * (at / blocks + 1), s->u);
+		run_blocks(&s->a, s->at, blocks, at, at + n);
+	}
+}
+
 void cpu_gather_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
-	bool turned = r->kind == CPU_BY_DATA, stale = c->w.at->version != p->s->version;
+	bool turned = r->kind == CPU_BY_DATA;
 	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
-	gather_conv a = { .k = x->c, .n = y->c, .taps = r->k * r->k, .x = cpu_at(p, turned ? r->dst : r->src), .u = c->w.at->bytes, .zeros = c->gather->zeros,
+	sharing s = { .at = c->gather, .w = cpu_at(p, r->w), .u = c->w.at->bytes, .panels = (size_t)(y->c / gather_width(y->c)), .threads = p->b->b.threads, .turned = turned,
+		.stale = c->w.at->version != p->s->version };
+	s.a = (gather_conv){ .k = x->c, .n = y->c, .taps = r->k * r->k, .x = cpu_at(p, turned ? r->dst : r->src), .u = s.u, .zeros = c->gather->zeros,
 		.y = cpu_at(p, turned ? r->src : r->dst), .to = y->dtype, .bias = cpu_at(p, r->bias), .sum = r->sum, .relu = r->relu };
-	const float *w = cpu_at(p, r->w);
-	size_t steps = gather_pack_steps(a.k, a.n), blocks = 0, each = (size_t)gather_block(a.n), panels = (size_t)(a.n / gather_width(a.n));
-	int threads = p->b->b.threads;
-	bool own = panels % (size_t)threads == 0; /* each thread packs what it takes */
+	s.own = s.panels % (size_t)s.threads == 0;
+	size_t each = (size_t)gather_block(y->c);
 	for (int i = 0; i < c->gather->classes; i++)
-		blocks += ((size_t)c->gather->c[i].rows + each - 1) / each;
-#pragma omp parallel num_threads(threads)
-	{
-		if (stale && !own) {
-#pragma omp for schedule(static, 1)
-			for (int i = 0; i < threads; i++)
-				gather_pack(w, a.k, a.n, a.taps, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.at->bytes);
-		}
-#pragma omp for schedule(static, 1)
-		for (int i = 0; i < threads; i++) {
-			size_t from = panels * blocks * (size_t)i / (size_t)threads, to = panels * blocks * (size_t)(i + 1) / (size_t)threads;
-			for (size_t at = from, n; at < to; at += n) {
-				n = own ? blocks : to - from;
-				if (stale && own)
-					gather_pack(w, a.k, a.n, a.taps, turned, steps / panels * (at / blocks), steps / panels * (at / blocks + 1), c->w.at->bytes);
-				run_blocks(&a, c->gather, blocks, at, at + n);
-			}
-		}
-	}
+		s.blocks += ((size_t)c->gather->c[i].rows + each - 1) / each;
+	cpu_team(s.threads, s.stale && !s.own ? pack_share : NULL, run_share, &s);
 	c->w.at->version = p->s->version;
+}
+
+static void weight_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t from, to;
+	cpu_part((size_t)(s->by_k ? s->g.k : s->g.n), GATHER_CHANNELS, i, s->threads, &from, &to);
+	if (to > from)
+		gather_weight(&s->g, s->by_k ? (int)from : 0, s->by_k ? (int)to : s->g.k, s->by_k ? 0 : (int)from, s->by_k ? s->g.n : (int)to, s->scratch + s->apart * (size_t)i);
 }
 
 void cpu_gather_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
 	const vq_value *src = cpu_v(p, r->src), *dst = cpu_v(p, r->dst);
-	gather_grad g = { .positions = c->gather->c[0].rows, .k = src->c, .n = dst->c, .taps = r->k * r->k, .x = cpu_at(p, r->src), .dy = cpu_at(p, r->dst),
+	sharing s = { .threads = p->b->b.threads, .scratch = p->scratch };
+	s.g = (gather_grad){ .positions = c->gather->c[0].rows, .k = src->c, .n = dst->c, .taps = r->k * r->k, .x = cpu_at(p, r->src), .dy = cpu_at(p, r->dst),
 		.zeros = c->gather->zeros, .in = c->gather->c[0].in, .dw = cpu_at(p, r->w) };
-	size_t apart = VQ_ALIGN(gather_grad_scratch(g.k, g.n, g.taps), (size_t)64);
-	int threads = p->b->b.threads;
-	bool by_k = g.k / GATHER_CHANNELS >= threads; /* else every thread gathers all of the image */
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-	for (int i = 0; i < threads; i++) {
-		size_t from, to;
-		cpu_part((size_t)(by_k ? g.k : g.n), GATHER_CHANNELS, i, threads, &from, &to);
-		if (to > from)
-			gather_weight(&g, by_k ? (int)from : 0, by_k ? (int)to : g.k, by_k ? 0 : (int)from, by_k ? g.n : (int)to, p->scratch + apart * (size_t)i);
-	}
+	s.apart = VQ_ALIGN(gather_grad_scratch(s.g.k, s.g.n, s.g.taps), (size_t)64);
+	s.by_k = s.g.k / GATHER_CHANNELS >= s.threads;
+	cpu_team(s.threads, NULL, weight_share, &s);
 }

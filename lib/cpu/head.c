@@ -9,7 +9,7 @@ enum { CHANNELS = 16, OUTS = 4, TAPS = 9, AHEAD = 40 /* pixels that loops may ru
 
 bool cpu_head_takes(const cpu_backend *b, const vq_value *src, const vq_value *dst, const cpu_conv *r)
 {
-	if (b->level < 5 || b->conv == CPU_CONV_DIRECT || r->k != 3 || r->s != 1 || r->p != 1 || src->c != CHANNELS || dst->c > OUTS || src->dtype != VQ_BF16)
+	if (b->level < 5 || b->conv == CPU_CONV_DIRECT || b->conv == CPU_CONV_STRIP || r->k != 3 || r->s != 1 || r->p != 1 || src->c != CHANNELS || dst->c > OUTS || src->dtype != VQ_BF16)
 		return false;
 	return r->kind == CPU_FORWARD ? dst->dtype == VQ_F32 && !r->relu && !r->sum : r->kind == CPU_BY_WEIGHT && dst->dtype == VQ_BF16;
 }

@@ -128,68 +128,79 @@ static void norm_bwd(vq_dtype t, vq_act a, size_t rows, size_t c, const float *m
 	BY_TYPE(t, norm_bwd, a, rows, c, mean, rstd, gamma, beta, s0, s1, x, res, y, dy, dx, dres);
 }
 
-/* --- nearest codebook row: 4 rows against 64 codes at a time, both in registers ---------------------------------- */
+/* --- nearest codebook row: 6 rows against 64 codes at a time, both in registers ---------------------------------- */
 
 typedef float lanes __attribute__((vector_size(64)));
 typedef int32_t ilanes __attribute__((vector_size(64)));
-enum { ROWS = 4, WIDE = 4 };
+enum { ROWS = 6, WIDE = 4, PANEL = 16 * WIDE };
 
 typedef float lanes_at __attribute__((vector_size(64), aligned(4), may_alias));
 #define load(p) (*(const lanes_at *)(p)) /* a function would pass wide vectors by value, which not every set can */
 
-static void nearest4(size_t d, size_t kpad, const float *const z[ROWS], const float *book_t, const float *norms, int32_t *codes)
+/* The best so far of a row, in each lane. */
+typedef struct { lanes least; ilanes at; } best_of;
+
+static inline __attribute__((always_inline)) void against_panel(int rows, size_t d, size_t k, const float *const z[ROWS], const float *panel, const float *norms, best_of *best)
 {
-	lanes best[ROWS];
-	ilanes at[ROWS], lane;
+	lanes s[ROWS][WIDE];
+	ilanes lane;
 	for (int l = 0; l < 16; l++)
 		lane[l] = l;
-	for (int r = 0; r < ROWS; r++) {
-		best[r] = (lanes){0} + INFINITY;
-		at[r] = (ilanes){0};
-	}
-	for (size_t k = 0; k < kpad; k += 16 * WIDE) {
-		lanes s[ROWS][WIDE];
-		for (int r = 0; r < ROWS; r++)
-			for (int w = 0; w < WIDE; w++)
-				s[r][w] = load(norms + k + 16 * w);
-		for (size_t i = 0; i < d; i++) {
-			const float *e = book_t + i * kpad + k;
-			lanes e0 = load(e), e1 = load(e + 16), e2 = load(e + 32), e3 = load(e + 48);
-			for (int r = 0; r < ROWS; r++) {
-				lanes x = (lanes){0} + z[r][i];
-				s[r][0] -= x * e0;
-				s[r][1] -= x * e1;
-				s[r][2] -= x * e2;
-				s[r][3] -= x * e3;
-			}
+	for (int r = 0; r < rows; r++)
+		for (int w = 0; w < WIDE; w++)
+			s[r][w] = load(norms + k + 16 * (size_t)w);
+	for (size_t i = 0; i < d; i++) {
+		const float *e = panel + i * PANEL;
+		lanes e0 = load(e), e1 = load(e + 16), e2 = load(e + 32), e3 = load(e + 48);
+		for (int r = 0; r < rows; r++) {
+			lanes x = (lanes){0} + z[r][i];
+			s[r][0] -= x * e0;
+			s[r][1] -= x * e1;
+			s[r][2] -= x * e2;
+			s[r][3] -= x * e3;
 		}
-		for (int r = 0; r < ROWS; r++)
-			for (int w = 0; w < WIDE; w++) {
-				ilanes less = s[r][w] < best[r], here = lane + (int32_t)(k + 16 * (size_t)w);
-				best[r] = (lanes)((less & (ilanes)s[r][w]) | (~less & (ilanes)best[r]));
-				at[r] = (less & here) | (~less & at[r]);
-			}
 	}
-	for (int r = 0; r < ROWS; r++) {
-		int c = 0;
-		for (int l = 1; l < 16; l++)
-			if (best[r][l] < best[r][c] || (best[r][l] == best[r][c] && at[r][l] < at[r][c]))
-				c = l;
-		codes[r] = at[r][c];
+	for (int r = 0; r < rows; r++)
+		for (int w = 0; w < WIDE; w++) {
+			ilanes less = s[r][w] < best[r].least, here = lane + (int32_t)(k + 16 * (size_t)w);
+			best[r].least = (lanes)((less & (ilanes)s[r][w]) | (~less & (ilanes)best[r].least));
+			best[r].at = (less & here) | (~less & best[r].at);
+		}
+}
+
+static int32_t best_lane(const best_of *b)
+{
+	int c = 0;
+	for (int l = 1; l < 16; l++)
+		if (b->least[l] < b->least[c] || (b->least[l] == b->least[c] && b->at[l] < b->at[c]))
+			c = l;
+	return b->at[c];
+}
+
+/* A panel of the codebook stays in the first cache while all rows meet it. */
+static void nearest_some(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes)
+{
+	const float *row[KERNEL_NEAREST];
+	best_of best[KERNEL_NEAREST];
+	for (size_t r = 0; r < KERNEL_NEAREST; r++) {
+		row[r] = z + VQ_MIN(r, rows - 1) * d;
+		best[r] = (best_of){ (lanes){0} + INFINITY, (ilanes){0} };
 	}
+	for (size_t k = 0; k < kpad; k += PANEL) {
+		size_t r = 0;
+		for (; r + 2 < rows; r += ROWS)
+			against_panel(ROWS, d, k, row + r, book_t + k * d, norms, best + r);
+		if (r < rows)
+			against_panel(2, d, k, row + r, book_t + k * d, norms, best + r);
+	}
+	for (size_t r = 0; r < rows; r++)
+		codes[r] = best_lane(&best[r]);
 }
 
 static void nearest(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes)
 {
-	for (size_t r = 0; r < rows; r += ROWS) {
-		const float *row[ROWS];
-		int32_t c[ROWS];
-		for (size_t i = 0; i < ROWS; i++)
-			row[i] = z + VQ_MIN(r + i, rows - 1) * d;
-		nearest4(d, kpad, row, book_t, norms, c);
-		for (size_t i = 0; i < ROWS && r + i < rows; i++)
-			codes[r + i] = c[i];
-	}
+	for (size_t r = 0; r < rows; r += KERNEL_NEAREST)
+		nearest_some(VQ_MIN(rows - r, (size_t)KERNEL_NEAREST), d, kpad, z + r * d, book_t, norms, codes + r);
 }
 
 /* --- losses, sums, optimisers: float only ------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "lib/backend.h"
 
-enum { KERNEL_ROWS = 16 };
+enum { KERNEL_ROWS = 16, KERNEL_NEAREST = 24 };
 
 typedef struct {
 	const char *name;
@@ -30,8 +30,8 @@ typedef struct {
 	/* dx = gamma rstd (g - s0 - xhat s1), dres = g; s0, s1: means per channel */
 	void (*norm_bwd)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
 	                 const float *s0, const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres);
-	/* rows of d against k codebook rows; book_t is [d][kpad] (kpad = k rounded up to 64, beyond k anything), norms [kpad] = |e|^2 / 2, with
-	 * +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. Rows are taken 4 at a time. */
+	/* rows of d (KERNEL_NEAREST of them are taken together) against k codebook rows; book_t is [kpad / 64][d][64] (kpad = k rounded up to 64, beyond k anything),
+	 * norms [kpad] = |e|^2 / 2, with +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. */
 	void (*nearest)(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes);
 	/* n values: returns sum w |y-t|^power; dy = scale w d/dy (dy may be NULL). w: NULL, or one a pixel of c values. */
 	double (*loss)(size_t pixels, size_t c, int power, const float *y, const float *t, const float *w, float scale, float *dy);
@@ -58,7 +58,8 @@ typedef struct {
 	void (*axpy)(size_t n, float a, const float *x, float *y);
 } vq_kernels;
 
-/* level: 0 base, 3, 4; the best at or below it that this machine has. */
+/* Levels of instructions: 0, 3 (AVX2 and FMA), 4 (AVX-512), 5 (with bf16). The best at or below `level` that this machine has. */
+int vq_kernels_level(int level);
 const vq_kernels *vq_kernels_pick(int level);
 
 #endif

@@ -297,38 +297,67 @@ static vq_status find_runs(vq_plan *p)
 	return VQ_OK;
 }
 
-void cpu_over(const vq_plan *p, const vq_value *v, int kind, cpu_piece *fn, void *ctx)
+void cpu_team(int threads, cpu_member *before, cpu_member *fn, void *ctx)
 {
-	const cpu_runs *r = cpu_where(p, v, kind);
-	int threads = p->b->b.threads;
+	if (threads == 1) {
+		if (before)
+			before(ctx, 0);
+		fn(ctx, 0);
+		return;
+	}
 #pragma omp parallel num_threads(threads)
 	{
-		int t = omp_get_thread_num(), nt = omp_get_num_threads(), i = 0;
-		size_t from = r->total * (size_t)t / (size_t)nt, to = r->total * (size_t)(t + 1) / (size_t)nt;
-		for (int lo = 0, hi = r->n; lo < hi;) { /* the run that holds `from` */
-			int mid = (lo + hi) / 2;
-			if (r->r[mid].before + r->r[mid].n > from)
-				hi = i = mid;
-			else
-				i = lo = mid + 1;
+		int apart = omp_get_num_threads(); /* as many as asked for, or where regions are nested 1 */
+		for (int i = omp_get_thread_num(); before && i < threads; i += apart)
+			before(ctx, i);
+		if (before) {
+#pragma omp barrier
 		}
-		for (; i < r->n && r->r[i].before < to; i++) {
-			size_t skip = from > r->r[i].before ? from - r->r[i].before : 0;
-			fn(ctx, t, r->r[i].at + skip, VQ_MIN(r->r[i].n, to - r->r[i].before) - skip);
-		}
+		for (int i = omp_get_thread_num(); i < threads; i += apart)
+			fn(ctx, i);
 	}
+}
+
+typedef struct { const cpu_runs *r; size_t n; int threads; cpu_piece *fn; void *ctx; } sharing;
+
+static void over_runs(void *arg, int t)
+{
+	const sharing *s = arg;
+	const cpu_runs *r = s->r;
+	size_t from = r->total * (size_t)t / (size_t)s->threads, to = r->total * (size_t)(t + 1) / (size_t)s->threads;
+	int i = 0;
+	for (int lo = 0, hi = r->n; lo < hi;) { /* the run that holds `from` */
+		int mid = (lo + hi) / 2;
+		if (r->r[mid].before + r->r[mid].n > from)
+			hi = i = mid;
+		else
+			i = lo = mid + 1;
+	}
+	for (; i < r->n && r->r[i].before < to; i++) {
+		size_t skip = from > r->r[i].before ? from - r->r[i].before : 0;
+		s->fn(s->ctx, t, r->r[i].at + skip, VQ_MIN(r->r[i].n, to - r->r[i].before) - skip);
+	}
+}
+
+void cpu_over(const vq_plan *p, const vq_value *v, int kind, cpu_piece *fn, void *ctx)
+{
+	sharing s = { .r = cpu_where(p, v, kind), .threads = p->b->b.threads, .fn = fn, .ctx = ctx };
+	cpu_team(s.threads, NULL, over_runs, &s);
+}
+
+static void over_part(void *arg, int t)
+{
+	const sharing *s = arg;
+	size_t from, to;
+	cpu_part(s->n, 64, t, s->threads, &from, &to);
+	if (to > from)
+		s->fn(s->ctx, t, from, to - from);
 }
 
 void cpu_share(const vq_plan *p, size_t n, cpu_piece *fn, void *ctx)
 {
-	int threads = n < 4096 ? 1 : p->b->b.threads;
-#pragma omp parallel num_threads(threads)
-	{
-		size_t from, to;
-		cpu_part(n, 64, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
-		if (to > from)
-			fn(ctx, omp_get_thread_num(), from, to - from);
-	}
+	sharing s = { .n = n, .threads = n < 4096 ? 1 : p->b->b.threads, .fn = fn, .ctx = ctx };
+	cpu_team(s.threads, NULL, over_part, &s);
 }
 
 static bool finite_piece(const vq_plan *p, int value, size_t at, size_t n)
@@ -426,13 +455,13 @@ static vq_peak peak(vq_backend *b) { return vq_cpu_peak(b->threads, .3); }
 /* VQ_CPU_CONV in the environment: tests and timings choose with it. */
 static vq_status conv_choice(cpu_conv_choice *c)
 {
-	static const char *const names[] = { [CPU_CONV_DIRECT] = "direct", [CPU_CONV_WINOGRAD] = "winograd", [CPU_CONV_GATHER] = "gather" };
+	static const char *const names[] = { [CPU_CONV_DIRECT] = "direct", [CPU_CONV_WINOGRAD] = "winograd", [CPU_CONV_GATHER] = "gather", [CPU_CONV_STRIP] = "strip" };
 	const char *v = getenv("VQ_CPU_CONV");
 	*c = CPU_CONV_AUTO;
-	for (int i = CPU_CONV_DIRECT; v && i <= CPU_CONV_GATHER; i++)
+	for (int i = CPU_CONV_DIRECT; v && i <= CPU_CONV_STRIP; i++)
 		if (!strcmp(v, names[i]))
 			*c = (cpu_conv_choice)i;
-	return !v || *c != CPU_CONV_AUTO ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct, winograd and gather are possible)", v);
+	return !v || *c != CPU_CONV_AUTO ? VQ_OK : vq_fail(VQ_EINVAL, "VQ_CPU_CONV is %s (direct, winograd, gather and strip are possible)", v);
 }
 
 static bool has_bf16(void)

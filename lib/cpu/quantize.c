@@ -11,7 +11,7 @@ typedef struct {
 	const vq_node *n;
 	size_t d, k, kpad;
 	const float *z, *book, *book_t, *norms, *middle;
-	float *apart;           /* NEAREST_ROWS rows a thread */
+	float *apart;           /* KERNEL_NEAREST rows a thread */
 	const int32_t *codes_in;
 	int32_t *codes;
 	char *q;
@@ -22,14 +22,12 @@ typedef struct {
 	double sum[CPU_THREADS_MAX];
 } book_args;
 
-enum { NEAREST_ROWS = 4 /* the kernel's groups */ };
-
 vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)64), d = (size_t)cpu_v(p, n->in[0])->c;
 	if (cpu_v(p, n->in[0])->dtype != VQ_F32)
 		return vq_fail(VQ_EUNSUP, "the quantiser takes f32");
-	c->extra = vq_aligned(sizeof(float) * (kpad * (d + 1) + d * (1 + NEAREST_ROWS * (size_t)p->b->b.threads)));
+	c->extra = vq_aligned(sizeof(float) * (kpad * (d + 1) + d * (1 + KERNEL_NEAREST * (size_t)p->b->b.threads)));
 	return c->extra ? VQ_OK : VQ_ENOMEM;
 }
 
@@ -49,10 +47,10 @@ static void find_middle(const book_args *a, float *middle)
 	}
 }
 
-/* The codebook about its middle, transposed, with half squared norms behind it; rows past the last are infinitely far. */
+/* The codebook about its middle, in the kernel's panels, with half squared norms behind it; rows past the last are infinitely far. */
 static void transpose(const book_args *a, float *book_t, float *norms)
 {
-	enum { ROWS = 16 };
+	enum { ROWS = 16, PANEL = 64 };
 #pragma omp parallel for schedule(static) num_threads(a->p->b->b.threads)
 	for (size_t k = 0; k < a->kpad; k += ROWS) {
 		const float *row[ROWS];
@@ -62,7 +60,7 @@ static void transpose(const book_args *a, float *book_t, float *norms)
 		for (size_t i = 0; i < a->d; i++)
 			for (size_t r = 0; r < ROWS; r++) {
 				float e = row[r][i] - a->middle[i];
-				book_t[i * a->kpad + k + r] = e;
+				book_t[(k / PANEL * a->d + i) * PANEL + k % PANEL + r] = e;
 				s[r] += (double)e * e;
 			}
 		for (size_t r = 0; r < ROWS; r++)
@@ -75,9 +73,9 @@ static void quantize_piece(void *ctx, int t, size_t at, size_t n)
 	book_args *a = ctx;
 	const vq_kernels *k = a->p->b->k;
 	size_t size = vq_dtype_size(a->qt);
-	float *apart = a->apart + (size_t)t * NEAREST_ROWS * a->d;
-	for (size_t i = at; i < at + n; i += NEAREST_ROWS) {
-		size_t rows = VQ_MIN(at + n - i, (size_t)NEAREST_ROWS);
+	float *apart = a->apart + (size_t)t * KERNEL_NEAREST * a->d;
+	for (size_t i = at; i < at + n; i += KERNEL_NEAREST) {
+		size_t rows = VQ_MIN(at + n - i, (size_t)KERNEL_NEAREST);
 		for (size_t r = 0; r < rows; r++)
 			for (size_t j = 0; j < a->d; j++)
 				apart[r * a->d + j] = a->z[(i + r) * a->d + j] - a->middle[j];

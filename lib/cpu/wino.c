@@ -13,13 +13,12 @@ extern const wino_kernels wino_f32_v3, wino_f32_v4, wino_bf16_v5, wino_half_f32_
 static const wino_kernels *pick(vq_dtype t, int level, bool half)
 {
 #if defined __x86_64__
-	__builtin_cpu_init();
-	bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+	level = vq_kernels_level(level);
 	if (t == VQ_BF16)
-		return level >= 5 && wide && __builtin_cpu_supports("avx512bf16") ? half ? &wino_half_bf16_v5 : &wino_bf16_v5 : NULL;
-	if (level >= 4 && wide)
+		return level >= 5 ? half ? &wino_half_bf16_v5 : &wino_bf16_v5 : NULL;
+	if (level >= 4)
 		return half ? &wino_half_f32_v4 : &wino_f32_v4;
-	if (level >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+	if (level >= 3)
 		return half ? &wino_half_f32_v3 : &wino_f32_v3;
 #endif
 	return NULL;
@@ -51,7 +50,7 @@ static const wino_kernels *choose(const vq_store *s, const cpu_conv *r, const vq
 	const cpu_backend *b = s->b;
 	bool half = is_half(r, src, dst), whole = r->k == 3 && r->s == 1 && r->p == 1;
 	int channels = half ? WINO_HALF_CHANNELS : WINO_CHANNELS;
-	if (b->conv == CPU_CONV_DIRECT || (!half && !whole) || src->dtype != dst->dtype || src->c % channels || dst->c % channels)
+	if (b->conv == CPU_CONV_DIRECT || b->conv == CPU_CONV_STRIP || (!half && !whole) || src->dtype != dst->dtype || src->c % channels || dst->c % channels)
 		return NULL;
 	/* at full size between few channels the transforms of a half take what they save, but for the gradient by weights */
 	if (b->conv == CPU_CONV_AUTO && half && r->kind != CPU_BY_WEIGHT && (src->c % 32 || wino_tiles(dst->n, dst->h, dst->w) < (size_t)TILES_LEAST))
@@ -89,66 +88,81 @@ vq_status cpu_wino_prepare(vq_plan *p, const cpu_conv *r, cpu_node *c)
 	return cpu_scratch(p, threads * VQ_ALIGN(w->forward_scratch(k, n), (size_t)64));
 }
 
+/* What a team of threads shares. */
+typedef struct {
+	const wino_kernels *w;
+	wino_conv a;
+	wino_grad g;
+	const float *filters;
+	float *dw;
+	void *u;
+	bool turned;
+	size_t tiles, one, products; /* one: bytes of a thread's scratch */
+	int threads;
+	char *scratch;
+} sharing;
+
+static void transform_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t steps = s->w->filter_steps(s->a.k, s->a.n);
+	s->w->filter(s->filters, s->a.k, s->a.n, s->turned, steps * (size_t)i / (size_t)s->threads, steps * (size_t)(i + 1) / (size_t)s->threads, s->u);
+}
+
+static void forward_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t from, to;
+	cpu_part(s->tiles, 8, i, s->threads, &from, &to);
+	s->w->forward(&s->a, from, to, s->scratch + s->one * (size_t)i);
+}
+
 void cpu_wino_run(vq_plan *p, const cpu_conv *r, cpu_node *c)
 {
-	const wino_kernels *w = c->wino;
-	bool turned = r->kind == CPU_BY_DATA;
+	bool turned = r->kind == CPU_BY_DATA, stale = c->w.at->version != p->s->version;
 	const vq_value *x = cpu_v(p, turned ? r->dst : r->src), *y = cpu_v(p, turned ? r->src : r->dst);
-	wino_conv a = { .images = x->n, .h = cpu_v(p, r->dst)->h, .w = cpu_v(p, r->dst)->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src), .y = cpu_at(p, turned ? r->src : r->dst),
-		.u = c->w.at->bytes, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu, .up = turned };
-	const float *filters = cpu_at(p, r->w);
-	size_t tiles = wino_tiles(a.images, a.h, a.w), steps = w->filter_steps(a.k, a.n), scratch = VQ_ALIGN(w->forward_scratch(a.k, a.n), (size_t)64);
-	int threads = p->b->b.threads;
-	bool stale = c->w.at->version != p->s->version;
-#pragma omp parallel num_threads(threads)
-	{
-		if (stale) {
-#pragma omp for schedule(static, 1)
-			for (int i = 0; i < threads; i++)
-				w->filter(filters, a.k, a.n, turned, steps * (size_t)i / (size_t)threads, steps * (size_t)(i + 1) / (size_t)threads, c->w.at->bytes);
-		}
-#pragma omp for schedule(static, 1)
-		for (int i = 0; i < threads; i++) {
-			size_t from, to;
-			cpu_part(tiles, 8, i, threads, &from, &to);
-			w->forward(&a, from, to, p->scratch + scratch * (size_t)i);
-		}
-	}
+	sharing s = { .w = c->wino, .filters = cpu_at(p, r->w), .u = c->w.at->bytes, .turned = turned, .threads = p->b->b.threads, .scratch = p->scratch };
+	s.a = (wino_conv){ .images = x->n, .h = cpu_v(p, r->dst)->h, .w = cpu_v(p, r->dst)->w, .k = x->c, .n = y->c, .x = cpu_at(p, turned ? r->dst : r->src),
+		.y = cpu_at(p, turned ? r->src : r->dst), .u = s.u, .bias = cpu_at(p, r->bias), .zeros = c->extra, .sum = r->sum, .relu = r->relu, .up = turned };
+	s.tiles = wino_tiles(s.a.images, s.a.h, s.a.w);
+	s.one = VQ_ALIGN(s.w->forward_scratch(s.a.k, s.a.n), (size_t)64);
+	cpu_team(s.threads, stale ? transform_share : NULL, forward_share, &s);
 	c->w.at->version = p->s->version;
+}
+
+/* Each part: its products, its sums of dy, its scratch. */
+static double *sums_of(const sharing *s, int i) { return (double *)(s->scratch + s->one * (size_t)i + sizeof(float) * s->products); }
+
+static void weight_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	double *sums = sums_of(s, i);
+	size_t from, to;
+	cpu_part(s->tiles, 8, i, s->threads, &from, &to);
+	s->w->weight(&s->g, from, to, (float *)(s->scratch + s->one * (size_t)i), sums, (char *)sums + VQ_ALIGN(sizeof *sums * (size_t)s->g.n, (size_t)64));
+}
+
+static void fold_share(void *arg, int i)
+{
+	const sharing *s = arg;
+	size_t from, to;
+	cpu_part((size_t)s->g.n, 16, i, s->threads, &from, &to);
+	s->w->fold((float *)s->scratch, s->threads, s->one / sizeof(float), s->g.k, s->g.n, (int)from, (int)to, s->dw);
 }
 
 void cpu_wino_weight_run(vq_plan *p, const cpu_conv *r, cpu_node *c, float *db)
 {
-	const wino_kernels *w = c->wino;
 	bool half = is_half(r, cpu_v(p, r->src), cpu_v(p, r->dst));
 	int xi = half ? r->dst : r->src, yi = half ? r->src : r->dst;
 	const vq_value *x = cpu_v(p, xi), *y = cpu_v(p, yi);
-	wino_grad a = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, xi), .dy = cpu_at(p, yi), .zeros = c->extra };
-	size_t tiles = wino_tiles(x->n, x->h, x->w), one = grad_bytes(w, a.k, a.n), products = PRODUCTS * (size_t)a.k * (size_t)a.n;
-	float *dw = cpu_at(p, r->w);
-	int threads = p->b->b.threads;
-	/* each part: its products, its sums of dy, its scratch */
-#pragma omp parallel num_threads(threads)
-	{
-#pragma omp for schedule(static, 1)
-		for (int i = 0; i < threads; i++) {
-			char *at = p->scratch + one * (size_t)i;
-			double *sums = (double *)(at + sizeof(float) * products);
-			size_t from, to;
-			cpu_part(tiles, 8, i, threads, &from, &to);
-			w->weight(&a, from, to, (float *)at, sums, (char *)sums + VQ_ALIGN(sizeof *sums * (size_t)a.n, (size_t)64));
-		}
-#pragma omp for schedule(static, 1)
-		for (int i = 0; i < threads; i++) {
-			size_t from, to;
-			cpu_part((size_t)a.n, 16, i, threads, &from, &to);
-			w->fold((float *)p->scratch, threads, one / sizeof(float), a.k, a.n, (int)from, (int)to, dw);
-		}
-	}
-	for (int j = 0; j < a.n && db; j++) {
-		double s = 0;
-		for (int i = 0; i < threads; i++)
-			s += ((double *)(p->scratch + one * (size_t)i + sizeof(float) * products))[j];
-		db[j] += (float)s;
+	sharing s = { .w = c->wino, .dw = cpu_at(p, r->w), .threads = p->b->b.threads, .scratch = p->scratch, .tiles = wino_tiles(x->n, x->h, x->w),
+		.one = grad_bytes(c->wino, x->c, y->c), .products = PRODUCTS * (size_t)x->c * (size_t)y->c,
+		.g = { .images = x->n, .h = x->h, .w = x->w, .k = x->c, .n = y->c, .x = cpu_at(p, xi), .dy = cpu_at(p, yi), .zeros = c->extra } };
+	cpu_team(s.threads, weight_share, fold_share, &s);
+	for (int j = 0; j < y->c && db; j++) {
+		double sum = 0;
+		for (int i = 0; i < s.threads; i++)
+			sum += sums_of(&s, i)[j];
+		db[j] += (float)sum;
 	}
 }

@@ -387,5 +387,5 @@ static void N(half_fold)(const float *du, int parts, size_t apart, int k, int n,
 }
 
 extern const wino_kernels HALF_TABLE;
-const wino_kernels HALF_TABLE = { WINO_NAME, N(half_filter_bytes), N(filter_steps), N(half_filter), N(half_forward_scratch), N(half_forward), N(half_weight_scratch),
+const wino_kernels HALF_TABLE = { ISA_NAME, N(half_filter_bytes), N(filter_steps), N(half_filter), N(half_forward_scratch), N(half_forward), N(half_weight_scratch),
 	N(half_weight), N(half_fold) };

@@ -269,4 +269,4 @@ static void N(fold)(const float *du, int parts, size_t apart, int k, int n, int 
 }
 
 extern const wino_kernels TABLE;
-const wino_kernels TABLE = { WINO_NAME, N(filter_bytes), N(filter_steps), N(filter), N(forward_scratch), N(forward), N(weight_scratch), N(weight), N(fold) };
+const wino_kernels TABLE = { ISA_NAME, N(filter_bytes), N(filter_steps), N(filter), N(forward_scratch), N(forward), N(weight_scratch), N(weight), N(fold) };

@@ -219,7 +219,7 @@ static void transpose(codebook *b)
 		double s = 0;
 		for (size_t j = 0; j < b->d; j++) {
 			double e = i < b->k ? b->book[i * b->d + j] : 1e3; /* anything */
-			b->book_t[j * b->kpad + i] = (float)e;
+			b->book_t[(i / 64 * b->d + j) * 64 + i % 64] = (float)e;
 			s += e * e;
 		}
 		b->norms[i] = i < b->k ? (float)(s / 2) : INFINITY;

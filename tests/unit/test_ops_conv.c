@@ -131,6 +131,8 @@ TEST(convolutions_in_bf16)
 
 static bool can(const char *way, const conv_case *c)
 {
+	if (!strcmp(way, "strip"))
+		return c->out % 16 == 0 && !c->transposed;
 	if (!strcmp(way, "gather"))
 		return c->in % 32 == 0 && c->out % 32 == 0 && c->k <= 4;
 	return (c->k == 3 && c->s == 1 && c->in % 32 == 0 && c->out % 32 == 0) || (c->k == 3 && c->s == 1 && c->in == 16 && c->out <= 4) ||
@@ -147,7 +149,7 @@ static const char *impl_of(engine *e, const conv_case *c, vq_dtype t, vq_op op)
 	return engine_impl(e, op);
 }
 
-/* Each of the ways to do the convolutions that lib/cpu/wino.h or gather.h can do, whichever the shape's own is; the environment is the seam for it. */
+/* Each of the ways to do the convolutions that lib/cpu/wino.h, gather.h or strip.h can do, whichever the shape's own is; the environment is the seam for it. */
 static void forced(const char *way, vq_dtype t, double limit)
 {
 	setenv("VQ_CPU_CONV", way, 1);
@@ -158,8 +160,9 @@ static void forced(const char *way, vq_dtype t, double limit)
 	for (size_t i = 0; i < VQ_COUNT(ops); i++) {
 		engine e;
 		const char *impl = impl_of(&e, &(conv_case){ .n = 1, .h = 6, .w = 6, .in = 32, .out = 32, .k = 3, .s = 1, .p = 1 }, t, ops[i]);
-		bool mine = !strncmp(impl, way, strlen(way)), others = !strncmp(impl, "winograd", 8) || !strncmp(impl, "gather", 6);
-		if ((!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)) && (strcmp(way, "direct") ? !mine : others))
+		bool mine = !strncmp(impl, way, strlen(way)), others = !strncmp(impl, "winograd", 8) || !strncmp(impl, "gather", 6) || !strncmp(impl, "strip", 5);
+		bool forward_only = !strcmp(way, "strip") && ops[i] != VQ_OP_CONV;
+		if (!forward_only && (!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)) && (strcmp(way, "direct") ? !mine : others))
 			TEST_END(1, "%s: %s runs %s", way, vq_op_name(ops[i]), impl);
 		engine_close(&e);
 	}
@@ -172,6 +175,7 @@ TEST(both_ways_in_f32)
 		SKIP("ways of the CPU");
 	forced("direct", VQ_F32, 3e-6);
 	forced("winograd", VQ_F32, 3e-6);
+	forced("strip", VQ_F32, 3e-6);
 }
 
 TEST(all_ways_in_bf16)
@@ -181,6 +185,7 @@ TEST(all_ways_in_bf16)
 	forced("direct", VQ_BF16, 2e-2);
 	forced("winograd", VQ_BF16, 2e-2);
 	forced("gather", VQ_BF16, 2e-2);
+	forced("strip", VQ_BF16, 2e-2);
 }
 
 /* Where the weights are more than what they are multiplied with. */
