@@ -1,7 +1,7 @@
 /* The Winograd convolutions, at every level that this machine has, against plain f64. */
 #include "lib/cpu/wino.h"
-#include "lib/tensor.h"
 #include "tests/unit/engine.h"
+#include "tests/unit/exact.h"
 #include "tests/unit/ref.h"
 #include "tests/unit/test.h"
 
@@ -19,43 +19,14 @@ static int levels(level *l)
 	return n;
 }
 
-/* Memory of exactly this size, so that the sanitiser sees what is read beyond it. */
-static void *exact(size_t bytes)
-{
-	void *p = NULL;
-	if (posix_memalign(&p, 64, bytes))
-		abort();
-	memset(p, 0x7f, bytes);
-	return p;
-}
-
-static void *typed(vq_dtype t, size_t n, const double *x)
-{
-	void *p = exact(n * vq_dtype_size(t));
-	for (size_t i = 0; i < n && x; i++)
-		if (t == VQ_BF16)
-			((uint16_t *)p)[i] = vq_f32_to_bf16((float)x[i]);
-		else
-			((float *)p)[i] = (float)x[i];
-	return p;
-}
-
-static double *doubles(vq_dtype t, size_t n, const void *p)
-{
-	double *x = ref_new(n);
-	for (size_t i = 0; i < n; i++)
-		x[i] = t == VQ_BF16 ? (double)vq_bf16_to_f32(((const uint16_t *)p)[i]) : (double)((const float *)p)[i];
-	return x;
-}
-
 typedef struct { int images, h, w, k, n; } shape;
 
 /* In three pieces, as threads would. */
 static void forward(const wino_kernels *l, wino_conv *c, const double *w, size_t taps, bool turned)
 {
 	size_t nw = (size_t)c->k * (size_t)c->n * taps, tiles = wino_tiles(c->images, c->h, c->w), steps = l->filter_steps(c->k, c->n);
-	float *filters = typed(VQ_F32, nw, w);
-	void *u = exact(l->filter_bytes(c->k, c->n)), *scratch = exact(l->forward_scratch(c->k, c->n)), *zeros = exact(4 * (size_t)VQ_MAX(c->k, c->n));
+	float *filters = exact_values(VQ_F32, nw, w);
+	void *u = exact_bytes(l->filter_bytes(c->k, c->n)), *scratch = exact_bytes(l->forward_scratch(c->k, c->n)), *zeros = exact_bytes(4 * (size_t)VQ_MAX(c->k, c->n));
 	memset(zeros, 0, 4 * (size_t)VQ_MAX(c->k, c->n));
 	c->u = u;
 	c->zeros = zeros;
@@ -73,8 +44,8 @@ static double *weight(const wino_kernels *l, const shape *s, size_t taps, const 
 {
 	enum { PARTS = 3 };
 	size_t products = (taps == 9 ? 16 : 36) * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * taps, tiles = wino_tiles(s->images, s->h, s->w);
-	void *scratch = exact(l->weight_scratch(s->k, s->n)), *zeros = exact(4 * (size_t)VQ_MAX(s->k, s->n));
-	float *du = exact(sizeof *du * PARTS * products), *dw = exact(sizeof *dw * nw);
+	void *scratch = exact_bytes(l->weight_scratch(s->k, s->n)), *zeros = exact_bytes(4 * (size_t)VQ_MAX(s->k, s->n));
+	float *du = exact_bytes(sizeof *du * PARTS * products), *dw = exact_bytes(sizeof *dw * nw);
 	double *sums = ref_new((size_t)s->n);
 	wino_grad g = { s->images, s->h, s->w, s->k, s->n, x, dy, zeros };
 	memset(zeros, 0, 4 * (size_t)VQ_MAX(s->k, s->n));
@@ -86,7 +57,7 @@ static double *weight(const wino_kernels *l, const shape *s, size_t taps, const 
 	}
 	for (int i = 0; i < s->n; i += 16)
 		l->fold(du, PARTS, products, s->k, s->n, i, i + 16, dw);
-	double *got = doubles(VQ_F32, nw, dw);
+	double *got = exact_doubles(VQ_F32, nw, dw);
 	free(scratch);
 	free(zeros);
 	free(du);
@@ -117,16 +88,16 @@ static void one(const level *l, const shape *s, bool sum, bool relu)
 		want[i] = relu ? fmax(want[i], 0) : want[i];
 	}
 	ref_conv_bwd(xd, x, w, s->n, 3, 1, 1, dy, dx, dw, db);
-	void *tx = typed(l->t, nx, x), *ty = typed(l->t, ny, before), *tdy = typed(l->t, ny, dy), *tdx = typed(l->t, nx, NULL);
-	float *bias = typed(VQ_F32, (size_t)s->n, b);
+	void *tx = exact_values(l->t, nx, x), *ty = exact_values(l->t, ny, before), *tdy = exact_values(l->t, ny, dy), *tdx = exact_values(l->t, nx, NULL);
+	float *bias = exact_values(VQ_F32, (size_t)s->n, b);
 	wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = bias, .sum = sum, .relu = relu };
 	forward(l->k, &c, w, 9, false);
-	double *got = doubles(l->t, ny, ty);
+	double *got = exact_doubles(l->t, ny, ty);
 	near(l, s, "y", ny, got, want, l->limit);
 	free(got);
 	c = (wino_conv){ .images = s->images, .h = s->h, .w = s->w, .k = s->n, .n = s->k, .x = tdy, .y = tdx };
 	forward(l->k, &c, w, 9, true);
-	got = doubles(l->t, nx, tdx);
+	got = exact_doubles(l->t, nx, tdx);
 	near(l, s, "dx", nx, got, dx, l->limit);
 	free(got);
 	got = weight(l->k, s, 9, tx, tdy, sums);
@@ -165,16 +136,16 @@ static void one_half(const level *l, const shape *s, bool relu)
 	for (size_t i = 0; i < ny && relu; i++)
 		want[i] = fmax(want[i], 0);
 	ref_deconv_bwd(xd, x, w, s->n, 4, 2, 1, dy, dx, dw, db);
-	void *tx = typed(l->t, nx, x), *ty = typed(l->t, ny, NULL), *tdy = typed(l->t, ny, dy), *tdx = typed(l->t, nx, NULL);
-	float *bias = typed(VQ_F32, (size_t)s->n, b);
+	void *tx = exact_values(l->t, nx, x), *ty = exact_values(l->t, ny, NULL), *tdy = exact_values(l->t, ny, dy), *tdx = exact_values(l->t, nx, NULL);
+	float *bias = exact_values(VQ_F32, (size_t)s->n, b);
 	wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = bias, .relu = relu, .up = true };
 	forward(l->half, &c, w, 16, true);
-	double *got = doubles(l->t, ny, ty);
+	double *got = exact_doubles(l->t, ny, ty);
 	near(l, s, "y of a half", ny, got, want, 2 * l->limit);
 	free(got);
 	c = (wino_conv){ .images = s->images, .h = s->h, .w = s->w, .k = s->n, .n = s->k, .x = tdy, .y = tdx };
 	forward(l->half, &c, w, 16, false);
-	got = doubles(l->t, nx, tdx);
+	got = exact_doubles(l->t, nx, tdx);
 	near(l, s, "dx of a half", nx, got, dx, 2 * l->limit);
 	free(got);
 	got = weight(l->half, s, 16, tx, tdy, NULL);
@@ -213,8 +184,8 @@ TEST(an_output_sees_its_own_inputs_only)
 			for (int p = 0; p < H * W * C && k; p++)
 				if (p / C % W == AT)
 					x[p] = 1e20; /* a column */
-			void *tx = typed(l[i].t, count, x);
-			y[k] = typed(l[i].t, count, NULL);
+			void *tx = exact_values(l[i].t, count, x);
+			y[k] = exact_values(l[i].t, count, NULL);
 			wino_conv c = { .images = 1, .h = H, .w = W, .k = C, .n = C, .x = tx, .y = y[k] };
 			forward(l[i].k, &c, w, 9, false);
 			free(tx);
