@@ -31,10 +31,11 @@ typedef struct {
 	const void *x, *dy, *zeros;
 } wino_grad;
 
-static inline size_t wino_tiles(int images, int h, int w) { return (size_t)images * (size_t)((h + 1) / 2) * (size_t)((w + 1) / 2); }
+static inline size_t wino_tiles(int side, int images, int h, int w) { return (size_t)images * (size_t)((h + side - 1) / side) * (size_t)((w + side - 1) / side); }
 
 typedef struct {
 	const char *name;
+	int side;               /* outputs of a tile, in either direction; of the half kernels, coarse ones */
 	/* Filters [n,k,3,3], or [k,n,3,3] to be turned (the gradient by data), transformed: steps [from, to) of wino_steps. */
 	size_t (*filter_bytes)(int k, int n);
 	size_t (*filter_steps)(int k, int n);
@@ -56,5 +57,9 @@ const wino_kernels *wino_pick(vq_dtype t, int level);
  * Filters are [coarse,fine,4,4]: turned and up go from coarse to fine, as a transposed convolution does; not turned and not up the other
  * way. wino_grad's x is coarse and dy fine; weight makes du [36,k,n] and no db; fold adds to dw [k,n,4,4], its channels being dy's. */
 const wino_kernels *wino_pick_half(vq_dtype t, int level);
+
+/* F(4x4, 3x3): 36 multiplications for 16 outputs, forward and f32 alone. Rounding lets an output see its tile's other inputs: for images
+ * with one cell. */
+const wino_kernels *wino_pick_quad(int level);
 
 #endif

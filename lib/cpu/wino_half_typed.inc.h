@@ -83,16 +83,6 @@ static size_t N(half_forward_scratch)(int k, int n) /* up needs the most */
 	return sizeof(float) * (36 * N(apart)(HALF_BLOCK, (size_t)k / N(PAIR)) + 36 * N(apart)(HALF_BLOCK, WIDE * LANES));
 }
 
-/* Puts y + b (+ what is there), activated. */
-INLINE void N(finish)(const wino_conv *c, T *p, lanes s)
-{
-	if (c->sum)
-		s += N(whole)(p);
-	if (c->relu)
-		s = (lanes)((__typeof__(s > 0))s & (s > 0));
-	N(put)(p, s);
-}
-
 /* --- up: coarse to fine --------------------------------------------------------------------------------------------- */
 
 INLINE void five(const lanes d[4], lanes v[5])
@@ -107,7 +97,7 @@ INLINE void five(const lanes d[4], lanes v[5])
 static __attribute__((noinline)) void N(up_in)(const wino_conv *c, size_t from, size_t n, float *v)
 {
 	size_t words = (size_t)c->k / N(PAIR), apart = N(apart)(HALF_BLOCK, words);
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		const char *at[16];
 		pixels(c->x, (size_t)c->k * sizeof(T), &t, c->h, c->w, t.y - 1, t.x - 1, 4, c->zeros, at);
@@ -132,7 +122,7 @@ static __attribute__((noinline)) void N(up_in)(const wino_conv *c, size_t from, 
 static __attribute__((noinline)) void N(up_out)(const wino_conv *c, size_t from, size_t n, int n0, int width, const float *m)
 {
 	size_t apart = N(apart)(HALF_BLOCK, (size_t)width), row = 2 * (size_t)c->w * (size_t)c->n;
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		T *out = (T *)c->y + (((size_t)t.image * (size_t)c->h + (size_t)t.y) * 2 * (size_t)c->w + (size_t)t.x) * 2 * (size_t)c->n + n0;
 		int down = t.y + 1 < c->h ? 4 : 2, right = t.x + 1 < c->w ? 4 : 2;
@@ -168,7 +158,7 @@ static void N(up)(const wino_conv *c, size_t from, size_t to, void *scratch)
 	size_t words = (size_t)c->k / N(PAIR), va = N(apart)(HALF_BLOCK, words), ma = N(apart)(HALF_BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 25 * va;
 	for (size_t t = from; t < to; t += HALF_BLOCK) {
-		size_t n = VQ_MIN((size_t)HALF_BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS(wide));
+		size_t n = VQ_MIN((size_t)HALF_BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS);
 		N(up_in)(c, t, n, v);
 		for (size_t i = 0; i < 25 && rows > n; i++)
 			memset(v + i * va + n * words, 0, (rows - n) * words * sizeof *v);
@@ -216,7 +206,7 @@ INLINE void N(six_by_six)(const char *const at[36], int k, lanes v[36])
 static __attribute__((noinline)) void N(down_in)(const wino_conv *c, size_t from, size_t n, float *v)
 {
 	size_t words = 4 * (size_t)c->k / N(PAIR), apart = N(apart)(HALF_BLOCK, words);
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		const char *at[36];
 		pixels(c->x, (size_t)c->k * sizeof(T), &t, 2 * c->h, 2 * c->w, 2 * t.y - 1, 2 * t.x - 1, 6, c->zeros, at);
@@ -232,7 +222,7 @@ static __attribute__((noinline)) void N(down_in)(const wino_conv *c, size_t from
 static __attribute__((noinline)) void N(down_out)(const wino_conv *c, size_t from, size_t n, int n0, int width, const float *m)
 {
 	size_t apart = N(apart)(HALF_BLOCK, (size_t)width), row = (size_t)c->w * (size_t)c->n;
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		T *out = (T *)c->y + (((size_t)t.image * (size_t)c->h + (size_t)t.y) * (size_t)c->w + (size_t)t.x) * (size_t)c->n + n0;
 		bool down = t.y + 1 < c->h, right = t.x + 1 < c->w;
@@ -261,7 +251,7 @@ static void N(down)(const wino_conv *c, size_t from, size_t to, void *scratch)
 	size_t words = 4 * (size_t)c->k / N(PAIR), va = N(apart)(HALF_BLOCK, words), ma = N(apart)(HALF_BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 9 * va;
 	for (size_t t = from; t < to; t += HALF_BLOCK) {
-		size_t n = VQ_MIN((size_t)HALF_BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS(wide));
+		size_t n = VQ_MIN((size_t)HALF_BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS);
 		N(down_in)(c, t, n, v);
 		for (size_t i = 0; i < 9 && rows > n; i++)
 			memset(v + i * va + n * words, 0, (rows - n) * words * sizeof *v);
@@ -340,7 +330,7 @@ static void N(half_weight)(const wino_grad *g, size_t from, size_t to, float *du
 	int width = N(panel)(4 * g->n), wide = width / LANES;
 	size_t k = (size_t)g->k, n = 4 * (size_t)g->n, va = N(apart)(GRAD_BLOCK / N(PAIR), k), wa = N(apart)(GRAD_BLOCK / N(PAIR), n);
 	float *v = scratch, *w = v + 9 * va;
-	tile at = tile_at(from, g->h, g->w);
+	tile at = tile_at(from, 2, g->h, g->w);
 	if (from >= to)
 		memset(du, 0, 9 * k * n * sizeof *du);
 	for (size_t t = from; t < to; t += GRAD_BLOCK) {
@@ -387,5 +377,5 @@ static void N(half_fold)(const float *du, int parts, size_t apart, int k, int n,
 }
 
 extern const wino_kernels HALF_TABLE;
-const wino_kernels HALF_TABLE = { ISA_NAME, N(half_filter_bytes), N(filter_steps), N(half_filter), N(half_forward_scratch), N(half_forward), N(half_weight_scratch),
+const wino_kernels HALF_TABLE = { ISA_NAME, 2, N(half_filter_bytes), N(filter_steps), N(half_filter), N(half_forward_scratch), N(half_forward), N(half_weight_scratch),
 	N(half_weight), N(half_fold) };

@@ -100,20 +100,20 @@ INLINE void filter_gather(const lanes u[16], lanes g[9])
 
 /* --- where a tile's pixels are ------------------------------------------------------------------------------------- */
 
-typedef struct { int image, y, x; } tile; /* of the upper left output */
+typedef struct { int image, y, x, side; } tile; /* of the upper left output; of side x side of them */
 
-INLINE tile tile_at(size_t t, int h, int w)
+INLINE tile tile_at(size_t t, int side, int h, int w)
 {
-	size_t tw = (size_t)(w + 1) / 2, plane = tw * ((size_t)(h + 1) / 2), in = t % plane;
-	return (tile){ (int)(t / plane), (int)(in / tw) * 2, (int)(in % tw) * 2 };
+	size_t tw = (size_t)((w + side - 1) / side), plane = tw * (size_t)((h + side - 1) / side), in = t % plane;
+	return (tile){ (int)(t / plane), (int)(in / tw) * side, (int)(in % tw) * side, side };
 }
 
 INLINE void tile_next(tile *t, int h, int w)
 {
-	if ((t->x += 2) < w)
+	if ((t->x += t->side) < w)
 		return;
 	t->x = 0;
-	if ((t->y += 2) < h)
+	if ((t->y += t->side) < h)
 		return;
 	t->y = 0;
 	t->image++;
@@ -141,3 +141,7 @@ INLINE void pixels(const void *x, size_t pixel, const tile *t, int h, int w, int
 #define HALF_TABLE JOIN(N(wino_half), LEVEL)
 #include "lib/cpu/wino_typed.inc.h"
 #include "lib/cpu/wino_half_typed.inc.h"
+#if !defined __AVX512BF16__
+#define QUAD_TABLE JOIN(wino_quad_f32, LEVEL)
+#include "lib/cpu/wino_quad.inc.h"
+#endif

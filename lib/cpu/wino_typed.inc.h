@@ -3,7 +3,7 @@
 /* c [rows, width] (+)= a b over `steps`: a(r, s) at a[r * across + s * along], b [steps, apart]; width is wide * LANES. */
 INLINE void N(product)(int rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart, float *c, size_t ldc, bool add)
 {
-	lanes s[8][4];
+	lanes s[12][4];
 	for (int i = 0; i < rows; i++)
 		for (int j = 0; j < wide; j++)
 			s[i][j] = add ? (lanes)load(c + (size_t)i * ldc + (size_t)j * LANES) : (lanes){0};
@@ -20,26 +20,32 @@ INLINE void N(product)(int rows, int wide, size_t steps, const float *a, size_t 
 			store(c + (size_t)i * ldc + (size_t)j * LANES, s[i][j]);
 }
 
-#define ROWS(wide) ((wide) == 4 ? 2 : LANES == 16 ? 8 : 4)
+enum { ROWS = 2 /* products take rows in multiples of it */ };
 
 /* Channels of a panel of outputs. */
 INLINE int N(panel)(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
 
+/* Blocks of rows, the largest first: all the sums that the registers hold. */
+INLINE void N(blocks)(int most, size_t rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart, float *c, size_t ldc, bool add)
+{
+	size_t r = 0;
+	for (; r + (size_t)most <= rows; r += (size_t)most)
+		N(product)(most, wide, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+	for (; r + 4 <= rows; r += 4)
+		N(product)(4, wide, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+	for (; r < rows; r += 2)
+		N(product)(2, wide, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+}
+
 static __attribute__((noinline)) void N(products)(size_t rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart,
                                                    float *c, size_t ldc, bool add)
 {
-	if (wide == 4) {
-		size_t r = 0;
-		for (; r + 6 <= rows; r += 6) /* 24 sums, all that the registers hold */
-			N(product)(6, 4, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
-		for (; r < rows; r += ROWS(4))
-			N(product)(ROWS(4), 4, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
-	} else if (wide == 2)
-		for (size_t r = 0; r < rows; r += ROWS(2))
-			N(product)(ROWS(2), 2, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+	if (wide == 4)
+		N(blocks)(6, rows, 4, steps, a, across, along, b, apart, c, ldc, add);
+	else if (wide == 2)
+		N(blocks)(LANES == 16 ? 8 : 6, rows, 2, steps, a, across, along, b, apart, c, ldc, add);
 	else
-		for (size_t r = 0; r < rows; r += ROWS(1))
-			N(product)(ROWS(1), 1, steps, a + r * across, across, along, b, apart, c + r * ldc, ldc, add);
+		N(blocks)(LANES == 16 ? 12 : 8, rows, 1, steps, a, across, along, b, apart, c, ldc, add);
 }
 
 /* --- forward, and the gradient by data ------------------------------------------------------------------------------ */
@@ -91,7 +97,7 @@ static size_t N(forward_scratch)(int k, int n)
 static __attribute__((noinline)) void N(tiles_in)(const wino_conv *c, size_t from, size_t n, size_t rows, float *v)
 {
 	size_t words = (size_t)c->k / N(PAIR), apart = N(apart)(BLOCK, words);
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		const char *at[16];
 		pixels(c->x, (size_t)c->k * sizeof(T), &t, c->h, c->w, t.y - 1, t.x - 1, 4, c->zeros, at);
@@ -109,10 +115,20 @@ static __attribute__((noinline)) void N(tiles_in)(const wino_conv *c, size_t fro
 		memset(v + (size_t)i * apart + n * words, 0, (rows - n) * words * sizeof *v);
 }
 
+/* Puts s (+ what is there), activated. */
+INLINE void N(finish)(const wino_conv *c, T *p, lanes s)
+{
+	if (c->sum)
+		s += N(whole)(p);
+	if (c->relu)
+		s = (lanes)((__typeof__(s > 0))s & (s > 0));
+	N(put)(p, s);
+}
+
 static __attribute__((noinline)) void N(tiles_out)(const wino_conv *c, size_t from, size_t n, int n0, int width, const float *m)
 {
 	size_t apart = N(apart)(BLOCK, (size_t)width), row = (size_t)c->w * (size_t)c->n;
-	tile t = tile_at(from, c->h, c->w);
+	tile t = tile_at(from, 2, c->h, c->w);
 	for (size_t r = 0; r < n; r++, tile_next(&t, c->h, c->w)) {
 		T *out = (T *)c->y + (((size_t)t.image * (size_t)c->h + (size_t)t.y) * (size_t)c->w + (size_t)t.x) * (size_t)c->n + n0;
 		bool down = t.y + 1 < c->h, right = t.x + 1 < c->w;
@@ -124,13 +140,7 @@ static __attribute__((noinline)) void N(tiles_out)(const wino_conv *c, size_t fr
 			for (int i = 0; i < 4; i++) {
 				if ((i >= 2 && !down) || (i % 2 && !right))
 					continue;
-				T *p = out + (size_t)(i / 2) * row + (size_t)(i % 2) * (size_t)c->n + j;
-				lanes s = y[i] + b;
-				if (c->sum)
-					s += N(whole)(p);
-				if (c->relu)
-					s = (lanes)((__typeof__(s > 0))s & (s > 0));
-				N(put)(p, s);
+				N(finish)(c, out + (size_t)(i / 2) * row + (size_t)(i % 2) * (size_t)c->n + j, y[i] + b);
 			}
 		}
 	}
@@ -142,7 +152,7 @@ static void N(forward)(const wino_conv *c, size_t from, size_t to, void *scratch
 	size_t words = (size_t)c->k / N(PAIR), va = N(apart)(BLOCK, words), ma = N(apart)(BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 16 * va;
 	for (size_t t = from; t < to; t += BLOCK) {
-		size_t n = VQ_MIN((size_t)BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS(wide));
+		size_t n = VQ_MIN((size_t)BLOCK, to - t), rows = VQ_ALIGN(n, (size_t)ROWS);
 		N(tiles_in)(c, t, n, rows, v);
 		for (int n0 = 0; n0 < c->n; n0 += width) {
 			for (size_t i = 0; i < 16; i++)
@@ -164,7 +174,7 @@ static size_t N(weight_scratch)(int k, int n)
 static __attribute__((noinline)) void N(tiles_x)(const wino_grad *g, size_t from, size_t n, size_t end, float *v)
 {
 	size_t apart = N(apart)(GRAD_BLOCK / N(PAIR), (size_t)g->k);
-	tile t = tile_at(from, g->h, g->w);
+	tile t = tile_at(from, 2, g->h, g->w);
 	for (size_t r = 0; r < n; r += N(PAIR)) {
 		const char *at[N(PAIR)][16];
 		for (size_t e = 0; e < N(PAIR); e++, tile_next(&t, g->h, g->w))
@@ -196,7 +206,7 @@ static __attribute__((noinline)) void N(tiles_x)(const wino_grad *g, size_t from
 static __attribute__((noinline)) void N(tiles_dy)(const wino_grad *g, size_t from, size_t n, size_t end, float *w, float *sums)
 {
 	size_t apart = N(apart)(GRAD_BLOCK / N(PAIR), (size_t)g->n);
-	tile t = tile_at(from, g->h, g->w);
+	tile t = tile_at(from, 2, g->h, g->w);
 	for (size_t r = 0; r < n; r += N(PAIR)) {
 		const char *at[N(PAIR)][4];
 		for (size_t e = 0; e < N(PAIR); e++, tile_next(&t, g->h, g->w))
@@ -269,4 +279,4 @@ static void N(fold)(const float *du, int parts, size_t apart, int k, int n, int 
 }
 
 extern const wino_kernels TABLE;
-const wino_kernels TABLE = { ISA_NAME, N(filter_bytes), N(filter_steps), N(filter), N(forward_scratch), N(forward), N(weight_scratch), N(weight), N(fold) };
+const wino_kernels TABLE = { ISA_NAME, 2, N(filter_bytes), N(filter_steps), N(filter), N(forward_scratch), N(forward), N(weight_scratch), N(weight), N(fold) };

@@ -24,7 +24,7 @@ typedef struct { int images, h, w, k, n; } shape;
 /* In three pieces, as threads would. */
 static void forward(const wino_kernels *l, wino_conv *c, const double *w, size_t taps, bool turned)
 {
-	size_t nw = (size_t)c->k * (size_t)c->n * taps, tiles = wino_tiles(c->images, c->h, c->w), steps = l->filter_steps(c->k, c->n);
+	size_t nw = (size_t)c->k * (size_t)c->n * taps, tiles = wino_tiles(l->side, c->images, c->h, c->w), steps = l->filter_steps(c->k, c->n);
 	float *filters = exact_values(VQ_F32, nw, w);
 	void *u = exact_bytes(l->filter_bytes(c->k, c->n)), *scratch = exact_bytes(l->forward_scratch(c->k, c->n)), *zeros = exact_bytes(4 * (size_t)VQ_MAX(c->k, c->n));
 	memset(zeros, 0, 4 * (size_t)VQ_MAX(c->k, c->n));
@@ -43,7 +43,7 @@ static void forward(const wino_kernels *l, wino_conv *c, const double *w, size_t
 static double *weight(const wino_kernels *l, const shape *s, size_t taps, const void *x, const void *dy, double *db)
 {
 	enum { PARTS = 3 };
-	size_t products = (taps == 9 ? 16 : 36) * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * taps, tiles = wino_tiles(s->images, s->h, s->w);
+	size_t products = (taps == 9 ? 16 : 36) * (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * taps, tiles = wino_tiles(l->side, s->images, s->h, s->w);
 	void *scratch = exact_bytes(l->weight_scratch(s->k, s->n)), *zeros = exact_bytes(4 * (size_t)VQ_MAX(s->k, s->n));
 	float *du = exact_bytes(sizeof *du * PARTS * products), *dw = exact_bytes(sizeof *dw * nw);
 	double *sums = ref_new((size_t)s->n);
@@ -169,6 +169,42 @@ TEST(halves_as_the_reference)
 			one_half(&l[i], &halves[j], j % 2);
 }
 
+TEST(quads_as_the_reference)
+{
+	static const shape all[] = { { 1, 1, 1, 32, 32 }, { 2, 7, 9, 32, 64 }, { 1, 5, 6, 64, 96 }, { 3, 12, 10, 64, 64 }, { 1, 3, 41, 96, 32 }, { 1, 26, 27, 128, 128 } };
+	const wino_kernels *last = NULL;
+	for (int v = 3; v <= 4; v++) {
+		level l = { .k = wino_pick_quad(v), .t = VQ_F32 };
+		if (!l.k || l.k == last)
+			continue;
+		last = l.k;
+		for (size_t i = 0; i < VQ_COUNT(all); i++) {
+			const shape *s = &all[i];
+			vq_rng r = vq_rng_make(11, i);
+			ref_dims xd = { s->images, s->h, s->w, s->k };
+			size_t nx = ref_count(xd), ny = nx / (size_t)s->k * (size_t)s->n, nw = (size_t)s->k * (size_t)s->n * 9;
+			double *x = engine_noise(&r, VQ_F32, nx), *w = engine_noise(&r, VQ_F32, nw), *b = engine_noise(&r, VQ_F32, (size_t)s->n), *before = engine_noise(&r, VQ_F32, ny), *want = ref_new(ny);
+			ref_conv_fwd(xd, x, w, b, s->n, 3, 1, 1, want);
+			for (size_t j = 0; j < ny; j++)
+				want[j] = i % 2 ? fmax(want[j] + before[j], 0) : want[j];
+			void *tx = exact_values(VQ_F32, nx, x), *ty = exact_values(VQ_F32, ny, i % 2 ? before : NULL);
+			float *tb = exact_values(VQ_F32, (size_t)s->n, b);
+			wino_conv c = { .images = s->images, .h = s->h, .w = s->w, .k = s->k, .n = s->n, .x = tx, .y = ty, .bias = tb, .sum = i % 2, .relu = i % 2 };
+			forward(l.k, &c, w, 9, false);
+			double *got = exact_doubles(VQ_F32, ny, ty);
+			near(&l, s, "y", ny, got, want, 1e-5);
+			double *doubles[] = { x, w, b, before, want, got };
+			for (size_t j = 0; j < VQ_COUNT(doubles); j++)
+				free(doubles[j]);
+			free(tx);
+			free(ty);
+			free(tb);
+		}
+	}
+	if (!last)
+		SKIP("none of the instruction sets");
+}
+
 /* What is more than a pixel away leaves an output as it is, bit by bit: cells that share a canvas do not see each other. */
 TEST(an_output_sees_its_own_inputs_only)
 {
@@ -203,4 +239,4 @@ TEST(an_output_sees_its_own_inputs_only)
 	}
 }
 
-TEST_MAIN(RUN(as_the_reference) RUN(halves_as_the_reference) RUN(an_output_sees_its_own_inputs_only))
+TEST_MAIN(RUN(as_the_reference) RUN(halves_as_the_reference) RUN(quads_as_the_reference) RUN(an_output_sees_its_own_inputs_only))
