@@ -109,9 +109,8 @@ struct cpu_node {
 	struct cpu_gather *gather; /* lib/cpu/gather.c does it: w.at has its weights; in extra */
 	dnnl_primitive_t prim;
 	dnnl_memory_t mem[6];   /* src, dst, bias, scratchpad, ... as the operation has it */
-	cpu_view w;
+	cpu_view w;             /* of a quantiser: its codebook */
 	void *extra;            /* freed with free() */
-	uint64_t version;       /* of what is there of a codebook */
 	dnnl_primitive_t back;  /* weight gradients: reorder into the flat buffer */
 	size_t bytes;           /* scratch */
 	char impl[48];          /* the library's name for what it chose */

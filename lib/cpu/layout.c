@@ -1,4 +1,4 @@
-/* Weights in the layouts that convolutions want, shared by all plans of a store: many plans differ in the size of their canvases alone. */
+/* Weights and codebooks in the layouts that operations want, shared by all plans of a store: many plans differ in the size of their canvases alone. */
 #include <stdlib.h>
 #include <string.h>
 

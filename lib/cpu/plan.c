@@ -406,6 +406,7 @@ static vq_status run_nodes(vq_plan *p, vq_step *step, unsigned phases, int *bad)
 		vq_places(&p->g, step->items, step->places, p->places);
 		VQ_TRY(find_runs(p));
 	}
+	double t = vq_seconds();
 	for (int i = 0; i < p->g.nn; i++) {
 		const vq_node *n = &p->g.node[i];
 		if (!(n->phase & phases))
@@ -414,11 +415,12 @@ static vq_status run_nodes(vq_plan *p, vq_step *step, unsigned phases, int *bad)
 			*bad = i;
 			return VQ_OK;
 		}
-		double t = vq_seconds();
 		vq_status s = cpu_ops[n->op].run(p, n, &p->node[i]);
 		if (s < 0)
 			return vq_context(s, "%s", vq_op_name(n->op));
-		p->seconds[i] += vq_seconds() - t;
+		double now = vq_seconds();
+		p->seconds[i] += now - t;
+		t = now;
 		for (int j = 0; bad && j < VQ_NODE_OUT; j++)
 			if (n->out[j] >= 0 && !finite_value(p, n->out[j])) {
 				*bad = i;

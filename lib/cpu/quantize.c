@@ -24,11 +24,13 @@ typedef struct {
 
 vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
+	static const char who[] = "quantize";
+	const vq_value *book = cpu_v(p, n->in[1]);
 	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)64), d = (size_t)cpu_v(p, n->in[0])->c;
 	if (cpu_v(p, n->in[0])->dtype != VQ_F32)
 		return vq_fail(VQ_EUNSUP, "the quantiser takes f32");
-	c->extra = vq_aligned(sizeof(float) * (kpad * (d + 1) + d * (1 + KERNEL_NEAREST * (size_t)p->b->b.threads)));
-	return c->extra ? VQ_OK : VQ_ENOMEM;
+	VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = book->where, .param = book->param, .who = who }, sizeof(float) * (kpad * (d + 1) + d), &c->w.at));
+	return cpu_scratch(p, sizeof(float) * d * KERNEL_NEAREST * (size_t)p->b->b.threads);
 }
 
 /* The mean row. Distances are taken from there: rows and vectors that lie close together far from 0 would lose their differences in
@@ -99,13 +101,13 @@ vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 	const vq_value *z = cpu_v(p, n->in[0]), *q = cpu_v(p, n->out[0]);
 	book_args a = { .p = p, .n = n, .d = (size_t)z->c, .k = (size_t)n->k, .kpad = VQ_ALIGN((size_t)n->k, (size_t)64), .z = cpu_at(p, n->in[0]),
 		.book = cpu_at(p, n->in[1]), .codes = cpu_at(p, n->out[1]), .q = cpu_at(p, n->out[0]), .qt = q->dtype };
-	float *book_t = c->extra, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
+	float *book_t = c->w.at->bytes, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
 	a.middle = middle;
-	a.apart = middle + a.d;
-	if (c->version != p->s->version) {
+	a.apart = (float *)p->scratch;
+	if (c->w.at->version != p->s->version) {
 		find_middle(&a, middle);
 		transpose(&a, book_t, norms);
-		c->version = p->s->version;
+		c->w.at->version = p->s->version;
 	}
 	a.book_t = book_t;
 	a.norms = norms;

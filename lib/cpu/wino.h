@@ -1,5 +1,5 @@
 /* wino: 3x3 convolutions of stride 1 and padding 1 by Winograd's F(2x2, 3x3), 16 multiplications for 4 outputs instead of 36; and, by
- * F(2x2, 2x2), those of 4x4 and stride 2 and their transposed ones.
+ * F(2x2, 2x2), those of 4x4 and stride 2 and their transposed ones; and by F(4x4, 3x3).
  *
  * An image is cut into tiles of 2x2 outputs. A block of tiles is transformed (4x4 inputs a tile), multiplied with the transformed filters by
  * 16 small matrix products, and transformed back, all while it is in the core's own cache. Sums are f32; with bf16 the transformed
