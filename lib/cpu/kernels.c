@@ -58,6 +58,25 @@ static inline float dfn(vq_act a, float x, float y)
 
 enum { NORM_LANES = 16 };
 
+/* Sixteen at a time, for what the compiler does not bring into vectors by itself. Macros: a function would pass wide vectors by value, which
+ * not every set can. */
+typedef float lanes __attribute__((vector_size(64)));
+typedef int32_t ilanes __attribute__((vector_size(64)));
+typedef uint32_t ulanes __attribute__((vector_size(64)));
+typedef half hlanes __attribute__((vector_size(32)));
+typedef float lanes_at __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float lanes_to __attribute__((vector_size(64), aligned(4), may_alias));
+typedef half hlanes_at __attribute__((vector_size(32), aligned(2), may_alias));
+#define load(p) (*(const lanes_at *)(p))
+#define LD16_f32(p) load(p)
+#define ST16_f32(p, v) (*(lanes_to *)(p) = (v))
+#define LD16_bf16(p) ((lanes)(__builtin_convertvector(*(const hlanes_at *)(p), ulanes) << 16))
+#define ST16_bf16(p, v) do { \
+	lanes value = (v); \
+	ulanes bits = (ulanes)value, nan = (ulanes)(value != value), rounded = bits + 0x7fffu + (bits >> 16 & 1u); \
+	*(hlanes_at *)(p) = __builtin_convertvector((rounded >> 16 & ~nan) | (0x7fc0u & nan), hlanes); \
+} while (0)
+
 /* Each kernel once for float and once for bf16. */
 #define T float
 #define LD ldf
@@ -130,12 +149,7 @@ static void norm_bwd(vq_dtype t, vq_act a, size_t rows, size_t c, const float *m
 
 /* --- nearest codebook row: 6 rows against 64 codes at a time, both in registers ---------------------------------- */
 
-typedef float lanes __attribute__((vector_size(64)));
-typedef int32_t ilanes __attribute__((vector_size(64)));
 enum { ROWS = 6, WIDE = 4, PANEL = 16 * WIDE };
-
-typedef float lanes_at __attribute__((vector_size(64), aligned(4), may_alias));
-#define load(p) (*(const lanes_at *)(p)) /* a function would pass wide vectors by value, which not every set can */
 
 /* The best so far of a row, in each lane. */
 typedef struct { lanes least; ilanes at; } best_of;
@@ -328,8 +342,6 @@ static void linear_one(size_t in, size_t from, size_t to, const float *x, const 
 		}
 	}
 }
-
-typedef float lanes_to __attribute__((vector_size(64), aligned(4), may_alias));
 
 static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *dy, const float *w, float *dx)
 {

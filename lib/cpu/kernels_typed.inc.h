@@ -140,6 +140,29 @@ static void N(norm_sums)(vq_act a, size_t rows, size_t c, const float *mean, con
 #undef LOOP
 }
 
+/* Sixteen channels from i on, where the activation's derivative is 1 or, where y is not positive, slope. */
+#define PART(i) do { \
+		size_t j = r * c + (i); \
+		lanes rs = load(rstd + (i)), xhat = (N(LD16)(x + j) - load(mean + (i))) * rs, g = N(LD16)(dy + j); \
+		if (slope != 1) { \
+			ilanes up = N(LD16)(y + j) > 0; \
+			g = (lanes)(((ilanes)g & up) | ((ilanes)(g * slope) & ~up)); \
+		} \
+		lanes d = load(gamma + (i)) * rs * (g - load(s0 + (i)) - xhat * load(s1 + (i))); \
+		if (dres) \
+			N(ST16)(dres + j, g); \
+		if (dx) \
+			N(ST16)(dx + j, d); \
+	} while (0)
+static void N(norm_bwd_straight)(float slope, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *s0, const float *s1,
+                                 const T *x, const T *y, const T *dy, T *dx, T *dres)
+{
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < c; i += 16)
+			PART(i);
+}
+#undef PART
+
 /* Channels [i0, i0+m): all are read before any is written, so that neither what may share memory nor what is left out stands in the way of vectors. */
 #define LOOP(A) \
 	for (size_t i = 0; i < m; i++) { \
@@ -165,6 +188,10 @@ static inline __attribute__((always_inline)) void N(norm_bwd_part)(vq_act a, siz
 static void N(norm_bwd)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const float *s0,
                         const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres)
 {
+	if (c % 16 == 0 && (a == VQ_FN_RELU || a == VQ_FN_LEAKY || a == VQ_FN_NONE)) {
+		N(norm_bwd_straight)(a == VQ_FN_RELU ? 0 : a == VQ_FN_LEAKY ? .01f : 1, rows, c, mean, rstd, gamma, s0, s1, x, y, dy, dx, dres);
+		return;
+	}
 	for (size_t r = 0; r < rows; r++)
 		for (size_t i = 0; i < c; i += NORM_LANES)
 			if (c - i >= NORM_LANES)
