@@ -6,7 +6,7 @@
 
 #include "lib/model/graph.h"
 
-enum { PLANS = 256 };
+enum { PLANS = 64 /* a worker; to make one more takes little where the convolutions are our own */ };
 
 typedef struct { int h, w; uint64_t used; vq_graph g; vq_model_io io; vq_plan *plan; } slot;
 typedef struct { vq_backend *b; vq_store *s; slot slot[PLANS]; uint64_t clock; } worker;
@@ -77,10 +77,12 @@ const char *codec_instead(const codec *c) { return c->w[0].b->instead; }
 /* The plan for a cell of this extent, made or found; the one unused for longest makes room. */
 static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 {
-	int ch = VQ_ALIGN(h, c->m->info.multiple), cw = VQ_ALIGN(wd, c->m->info.multiple);
 	slot *s = &w->slot[0];
+	int multiple = c->m->info.multiple;
+	if (h % multiple || wd % multiple)
+		return vq_fail(VQ_EINVAL, "an extent of %d x %d, where the model's are multiples of %d", h, wd, multiple);
 	for (int i = 0; i < PLANS; i++) {
-		if (w->slot[i].plan && w->slot[i].h == ch && w->slot[i].w == cw) {
+		if (w->slot[i].plan && w->slot[i].h == h && w->slot[i].w == wd) {
 			w->slot[i].used = ++w->clock;
 			*out = &w->slot[i];
 			return VQ_OK;
@@ -89,7 +91,7 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 			s = &w->slot[i];
 	}
 	drop(w, s);
-	vq_canvas canvas = { 1, ch, cw, 1, true, c->use == CODEC_ENCODE_BF16 ? VQ_BF16 : VQ_F32 };
+	vq_canvas canvas = { 1, h, wd, 1, false, c->use == CODEC_ENCODE_BF16 ? VQ_BF16 : VQ_F32 };
 	vq_status st = vq_model_graph(&c->m->config, c->m->channels, &c->m->params, c->use == CODEC_DECODE ? VQ_GRAPH_DECODE : VQ_GRAPH_ENCODE, canvas, &s->g, &s->io);
 	if (st == VQ_OK)
 		st = w->b->plan_make(w->b, w->s, &s->g, &s->plan);
@@ -97,8 +99,8 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 		drop(w, s);
 		return st;
 	}
-	s->h = ch;
-	s->w = cw;
+	s->h = h;
+	s->w = wd;
 	s->used = ++w->clock;
 	*out = s;
 	return VQ_OK;
@@ -133,9 +135,7 @@ static void put_skips(const codec *c, const worker *w, const slot *s, const cell
 {
 	for (int i = 0; i < c->m->info.skips; i++) {
 		int by = c->m->info.skip[i].stride;
-		float *to = w->b->plan_host(s->plan, s->io.skip[i]);
-		memset(to, 0, s->g.v[s->io.skip[i]].bytes);
-		copy_map(to, s->w / by, in->skip[i], c->m->info.skip[i].channels, in->extent_h / by, in->extent_w / by, true);
+		copy_map(w->b->plan_host(s->plan, s->io.skip[i]), s->w / by, in->skip[i], c->m->info.skip[i].channels, in->extent_h / by, in->extent_w / by, true);
 	}
 }
 
@@ -211,16 +211,9 @@ static vq_status describe(const codec *c, const slot *s, const worker *w, const 
 	return VQ_OK;
 }
 
-/* A level's codes on the plan's canvas to those of the extent, or back; positions that nothing covers have no code. */
-static void copy_codes(int32_t *canvas, const slot *s, const cell_codes *k, int level, int stride, bool back)
+static size_t code_bytes(const cell_codes *k, int stride)
 {
-	int h = codec_positions(k->extent_h, stride), w = codec_positions(k->extent_w, stride), row = codec_positions(s->w, stride);
-	if (back)
-		memset(canvas, 0xff, sizeof *canvas * (size_t)codec_positions(s->h, stride) * (size_t)row);
-	for (int y = 0; y < h; y++) {
-		int32_t *a = canvas + (size_t)y * (size_t)row, *b = k->codes[level] + (size_t)y * (size_t)w;
-		memcpy(back ? a : b, back ? b : a, sizeof *a * (size_t)w);
-	}
+	return sizeof(int32_t) * (size_t)codec_positions(k->extent_h, stride) * (size_t)codec_positions(k->extent_w, stride);
 }
 
 vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool features, cell_codes *o)
@@ -231,7 +224,6 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 	*o = (cell_codes){ .extent_h = cell->h, .extent_w = cell->w, .valid = { 0, cell->top, cell->left, cell->th, cell->tw } };
 	VQ_TRY(plan_for(c, w, cell->h, cell->w, &s));
 	float *in = w->b->plan_host(s->plan, s->io.input);
-	memset(in, 0, sizeof *in * (size_t)s->h * (size_t)s->w * (size_t)channels);
 	for (int y = 0; y < cell->h; y++)
 		for (int x = 0; x < cell->w; x++)
 			for (int k = 0; k < channels; k++)
@@ -240,10 +232,10 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 	vq_step step = { .items = 1, .places = &at };
 	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
 	for (int l = 0; l < c->m->info.levels; l++) {
-		int stride = c->m->info.level[l].stride;
-		if (!(o->codes[l] = vq_malloc(sizeof(int32_t) * (size_t)codec_positions(cell->h, stride) * (size_t)codec_positions(cell->w, stride))))
+		size_t bytes = code_bytes(o, c->m->info.level[l].stride);
+		if (!(o->codes[l] = vq_malloc(bytes)))
 			return VQ_ENOMEM;
-		copy_codes(w->b->plan_host(s->plan, s->io.codes[l]), s, o, l, stride, false);
+		memcpy(o->codes[l], w->b->plan_host(s->plan, s->io.codes[l]), bytes);
 	}
 	VQ_TRY(get_skips(c, w, s, o));
 	return features ? describe(c, s, w, cell, o) : VQ_OK;
@@ -257,7 +249,7 @@ vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pi
 	*pixels = NULL;
 	VQ_TRY(plan_for(c, w, h, wd, &s));
 	for (int l = 0; l < c->m->info.levels; l++)
-		copy_codes(w->b->plan_host(s->plan, s->io.codes[l]), s, in, l, c->m->info.level[l].stride, true);
+		memcpy(w->b->plan_host(s->plan, s->io.codes[l]), in->codes[l], code_bytes(in, c->m->info.level[l].stride));
 	put_skips(c, w, s, in);
 	vq_place at = { { 0, 0, 0, h, wd }, in->valid };
 	vq_step step = { .items = 1, .places = &at };

@@ -15,7 +15,7 @@ typedef struct {
 	dnnl_engine_t engine;
 	dnnl_stream_t stream;
 	const vq_kernels *k;
-	int level;              /* of instructions: vq_kernels_pick's, 5 with bf16 */
+	int level;              /* of instructions: vq_kernels_level's */
 	bool amx;
 	cpu_conv_choice conv;   /* by the environment's VQ_CPU_CONV, for tests and timings */
 } cpu_backend;

@@ -58,20 +58,27 @@ static inline float dfn(vq_act a, float x, float y)
 
 enum { NORM_LANES = 16 };
 
-/* Sixteen at a time, for what the compiler does not bring into vectors by itself. Macros: a function would pass wide vectors by value, which
- * not every set can. */
-typedef float lanes __attribute__((vector_size(64)));
-typedef int32_t ilanes __attribute__((vector_size(64)));
-typedef uint32_t ulanes __attribute__((vector_size(64)));
-typedef half hlanes __attribute__((vector_size(32)));
-typedef float lanes_at __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float lanes_to __attribute__((vector_size(64), aligned(4), may_alias));
-typedef half hlanes_at __attribute__((vector_size(32), aligned(2), may_alias));
+/* As many at a time as a register holds, for what the compiler does not bring into vectors by itself. Macros: a function would pass wide
+ * vectors by value, which not every set can. */
+#if defined __AVX512F__
+enum { LANES = 16, WIDE = 4 /* vectors of codes beside six rows: their sums fill the registers */ };
+#elif defined __AVX__
+enum { LANES = 8, WIDE = 2 };
+#else
+enum { LANES = 4, WIDE = 2 };
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t ilanes __attribute__((vector_size(4 * LANES)));
+typedef uint32_t ulanes __attribute__((vector_size(4 * LANES)));
+typedef half hlanes __attribute__((vector_size(2 * LANES)));
+typedef float lanes_at __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef half hlanes_at __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 #define load(p) (*(const lanes_at *)(p))
-#define LD16_f32(p) load(p)
-#define ST16_f32(p, v) (*(lanes_to *)(p) = (v))
-#define LD16_bf16(p) ((lanes)(__builtin_convertvector(*(const hlanes_at *)(p), ulanes) << 16))
-#define ST16_bf16(p, v) do { \
+#define store(p, v) (*(lanes_at *)(p) = (v))
+#define LOAD_f32(p) load(p)
+#define STORE_f32(p, v) store(p, v)
+#define LOAD_bf16(p) ((lanes)(__builtin_convertvector(*(const hlanes_at *)(p), ulanes) << 16))
+#define STORE_bf16(p, v) do { \
 	lanes value = (v); \
 	ulanes bits = (ulanes)value, nan = (ulanes)(value != value), rounded = bits + 0x7fffu + (bits >> 16 & 1u); \
 	*(hlanes_at *)(p) = __builtin_convertvector((rounded >> 16 & ~nan) | (0x7fc0u & nan), hlanes); \
@@ -147,36 +154,36 @@ static void norm_bwd(vq_dtype t, vq_act a, size_t rows, size_t c, const float *m
 	BY_TYPE(t, norm_bwd, a, rows, c, mean, rstd, gamma, beta, s0, s1, x, res, y, dy, dx, dres);
 }
 
-/* --- nearest codebook row: 6 rows against 64 codes at a time, both in registers ---------------------------------- */
+/* --- nearest codebook row: 6 rows against WIDE vectors of codes at a time, their sums in registers ------------------ */
 
-enum { ROWS = 6, WIDE = 4, PANEL = 16 * WIDE };
+enum { ROWS = 6, PANEL = 64, PART = WIDE * LANES };
 
 /* The best so far of a row, in each lane. */
 typedef struct { lanes least; ilanes at; } best_of;
 
-static inline __attribute__((always_inline)) void against_panel(int rows, size_t d, size_t k, const float *const z[ROWS], const float *panel, const float *norms, best_of *best)
+/* part: PART codes of a panel, those from k on. */
+static inline __attribute__((always_inline)) void against(int rows, size_t d, size_t k, const float *const z[ROWS], const float *part, const float *norms, best_of *best)
 {
 	lanes s[ROWS][WIDE];
 	ilanes lane;
-	for (int l = 0; l < 16; l++)
+	for (int l = 0; l < LANES; l++)
 		lane[l] = l;
 	for (int r = 0; r < rows; r++)
 		for (int w = 0; w < WIDE; w++)
-			s[r][w] = load(norms + k + 16 * (size_t)w);
+			s[r][w] = load(norms + k + LANES * (size_t)w);
 	for (size_t i = 0; i < d; i++) {
-		const float *e = panel + i * PANEL;
-		lanes e0 = load(e), e1 = load(e + 16), e2 = load(e + 32), e3 = load(e + 48);
+		lanes e[WIDE];
+		for (int w = 0; w < WIDE; w++)
+			e[w] = load(part + i * PANEL + LANES * (size_t)w);
 		for (int r = 0; r < rows; r++) {
 			lanes x = (lanes){0} + z[r][i];
-			s[r][0] -= x * e0;
-			s[r][1] -= x * e1;
-			s[r][2] -= x * e2;
-			s[r][3] -= x * e3;
+			for (int w = 0; w < WIDE; w++)
+				s[r][w] -= x * e[w];
 		}
 	}
 	for (int r = 0; r < rows; r++)
 		for (int w = 0; w < WIDE; w++) {
-			ilanes less = s[r][w] < best[r].least, here = lane + (int32_t)(k + 16 * (size_t)w);
+			ilanes less = s[r][w] < best[r].least, here = lane + (int32_t)(k + LANES * (size_t)w);
 			best[r].least = (lanes)((less & (ilanes)s[r][w]) | (~less & (ilanes)best[r].least));
 			best[r].at = (less & here) | (~less & best[r].at);
 		}
@@ -185,13 +192,13 @@ static inline __attribute__((always_inline)) void against_panel(int rows, size_t
 static int32_t best_lane(const best_of *b)
 {
 	int c = 0;
-	for (int l = 1; l < 16; l++)
+	for (int l = 1; l < LANES; l++)
 		if (b->least[l] < b->least[c] || (b->least[l] == b->least[c] && b->at[l] < b->at[c]))
 			c = l;
 	return b->at[c];
 }
 
-/* A panel of the codebook stays in the first cache while all rows meet it. */
+/* A part of the codebook stays in the first cache while all rows meet it. */
 static void nearest_some(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes)
 {
 	const float *row[KERNEL_NEAREST];
@@ -200,12 +207,13 @@ static void nearest_some(size_t rows, size_t d, size_t kpad, const float *z, con
 		row[r] = z + VQ_MIN(r, rows - 1) * d;
 		best[r] = (best_of){ (lanes){0} + INFINITY, (ilanes){0} };
 	}
-	for (size_t k = 0; k < kpad; k += PANEL) {
+	for (size_t k = 0; k < kpad; k += PART) {
+		const float *part = book_t + k / PANEL * PANEL * d + k % PANEL;
 		size_t r = 0;
 		for (; r + 2 < rows; r += ROWS)
-			against_panel(ROWS, d, k, row + r, book_t + k * d, norms, best + r);
+			against(ROWS, d, k, row + r, part, norms, best + r);
 		if (r < rows)
-			against_panel(2, d, k, row + r, book_t + k * d, norms, best + r);
+			against(2, d, k, row + r, part, norms, best + r);
 	}
 	for (size_t r = 0; r < rows; r++)
 		codes[r] = best_lane(&best[r]);
@@ -363,7 +371,7 @@ static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t 
 			}
 			for (size_t r = 0; r < KERNEL_ROWS; r++)
 				if (r < rows)
-					*(lanes_to *)(dx + r * in + i) = s[r];
+					store(dx + r * in + i, s[r]);
 		}
 	}
 }
@@ -387,7 +395,7 @@ static inline __attribute__((always_inline)) void weight_block(int wide, size_t 
 	}
 	for (size_t j = 0; j < WEIGHT_OUTS; j++)
 		for (int v = 0; v < wide && j < n; v++)
-			*(lanes_to *)(at[j] + i + 16 * v) = s[j][v];
+			store(at[j] + i + 16 * v, s[j][v]);
 }
 
 static void linear_weight(size_t rows, size_t in, size_t out, size_t from, size_t to, const float *x, const float *dy, float *dw)

@@ -62,11 +62,11 @@ static void N(bias_act)(vq_act a, size_t rows, size_t c, const float *bias, void
 static void N(col_sum)(size_t rows, size_t c, const void *xv, double *out)
 {
 	const T *x = xv;
-	enum { BLOCK = 64, LANES = 64 };
-	for (size_t i0 = 0; i0 < c; i0 += LANES) {
-		size_t m = VQ_MIN(c - i0, (size_t)LANES);
+	enum { BLOCK = 64, CHANNELS = 64 };
+	for (size_t i0 = 0; i0 < c; i0 += CHANNELS) {
+		size_t m = VQ_MIN(c - i0, (size_t)CHANNELS);
 		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
-			float s[LANES] = {0};
+			float s[CHANNELS] = {0};
 			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++)
 				for (size_t i = 0; i < m; i++)
 					s[i] += LD(x + r * c + i0 + i);
@@ -79,11 +79,11 @@ static void N(col_sum)(size_t rows, size_t c, const void *xv, double *out)
 static void N(col_square)(size_t rows, size_t c, const void *xv, const float *mean, double *out)
 {
 	const T *x = xv;
-	enum { BLOCK = 64, LANES = 64 };
-	for (size_t i0 = 0; i0 < c; i0 += LANES) {
-		size_t m = VQ_MIN(c - i0, (size_t)LANES);
+	enum { BLOCK = 64, CHANNELS = 64 };
+	for (size_t i0 = 0; i0 < c; i0 += CHANNELS) {
+		size_t m = VQ_MIN(c - i0, (size_t)CHANNELS);
 		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
-			float s[LANES] = {0};
+			float s[CHANNELS] = {0};
 			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++)
 				for (size_t i = 0; i < m; i++) {
 					float d = LD(x + r * c + i0 + i) - mean[i0 + i];
@@ -116,12 +116,12 @@ static void N(norm_sums)(vq_act a, size_t rows, size_t c, const float *mean, con
                          const void *rv, const void *yv, const void *dyv, double *sums)
 {
 	const T *x = xv, *res = rv, *y = yv, *dy = dyv;
-	enum { BLOCK = 64, LANES = 32 };
+	enum { BLOCK = 64, CHANNELS = 32 };
 #define LOOP(A) \
-	for (size_t i0 = 0; i0 < c; i0 += LANES) { \
-		size_t m = VQ_MIN(c - i0, (size_t)LANES); \
+	for (size_t i0 = 0; i0 < c; i0 += CHANNELS) { \
+		size_t m = VQ_MIN(c - i0, (size_t)CHANNELS); \
 		for (size_t r0 = 0; r0 < rows; r0 += BLOCK) { \
-			float s[LANES] = {0}, q[LANES] = {0}; \
+			float s[CHANNELS] = {0}, q[CHANNELS] = {0}; \
 			for (size_t r = r0; r < VQ_MIN(rows, r0 + BLOCK); r++) \
 				for (size_t i = 0; i < m; i++) { \
 					size_t j = r * c + i0 + i; \
@@ -140,28 +140,26 @@ static void N(norm_sums)(vq_act a, size_t rows, size_t c, const float *mean, con
 #undef LOOP
 }
 
-/* Sixteen channels from i on, where the activation's derivative is 1 or, where y is not positive, slope. */
-#define PART(i) do { \
-		size_t j = r * c + (i); \
-		lanes rs = load(rstd + (i)), xhat = (N(LD16)(x + j) - load(mean + (i))) * rs, g = N(LD16)(dy + j); \
-		if (slope != 1) { \
-			ilanes up = N(LD16)(y + j) > 0; \
-			g = (lanes)(((ilanes)g & up) | ((ilanes)(g * slope) & ~up)); \
-		} \
-		lanes d = load(gamma + (i)) * rs * (g - load(s0 + (i)) - xhat * load(s1 + (i))); \
-		if (dres) \
-			N(ST16)(dres + j, g); \
-		if (dx) \
-			N(ST16)(dx + j, d); \
-	} while (0)
+/* Where the activation's derivative is 1 or, where y is not positive, slope; c is a multiple of LANES. All that a store may share memory with is
+ * read before it. */
 static void N(norm_bwd_straight)(float slope, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *s0, const float *s1,
                                  const T *x, const T *y, const T *dy, T *dx, T *dres)
 {
 	for (size_t r = 0; r < rows; r++)
-		for (size_t i = 0; i < c; i += 16)
-			PART(i);
+		for (size_t i = 0; i < c; i += LANES) {
+			size_t j = r * c + i;
+			lanes rs = load(rstd + i), xhat = (N(LOAD)(x + j) - load(mean + i)) * rs, g = N(LOAD)(dy + j);
+			if (slope != 1) {
+				ilanes up = N(LOAD)(y + j) > 0;
+				g = (lanes)(((ilanes)g & up) | ((ilanes)(g * slope) & ~up));
+			}
+			lanes d = load(gamma + i) * rs * (g - load(s0 + i) - xhat * load(s1 + i));
+			if (dres)
+				N(STORE)(dres + j, g);
+			if (dx)
+				N(STORE)(dx + j, d);
+		}
 }
-#undef PART
 
 /* Channels [i0, i0+m): all are read before any is written, so that neither what may share memory nor what is left out stands in the way of vectors. */
 #define LOOP(A) \
@@ -188,7 +186,7 @@ static inline __attribute__((always_inline)) void N(norm_bwd_part)(vq_act a, siz
 static void N(norm_bwd)(vq_act a, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta, const float *s0,
                         const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres)
 {
-	if (c % 16 == 0 && (a == VQ_FN_RELU || a == VQ_FN_LEAKY || a == VQ_FN_NONE)) {
+	if (c % LANES == 0 && (a == VQ_FN_RELU || a == VQ_FN_LEAKY || a == VQ_FN_NONE)) {
 		N(norm_bwd_straight)(a == VQ_FN_RELU ? 0 : a == VQ_FN_LEAKY ? .01f : 1, rows, c, mean, rstd, gamma, s0, s1, x, y, dy, dx, dres);
 		return;
 	}

@@ -8,7 +8,7 @@
 #define ISA_NAME "avx2"
 #endif
 #if defined __AVX512F__
-enum { LANES = 16, WIDE = 4 }; /* a panel of outputs is WIDE vectors wide, or 2 */
+enum { LANES = 16, WIDE = 4 }; /* a panel of outputs is WIDE vectors wide, or 2, or 1 */
 #else
 enum { LANES = 8, WIDE = 2 };
 #endif

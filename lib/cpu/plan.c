@@ -501,7 +501,7 @@ vq_status vq_cpu_open(vq_backend **out, int threads)
 	omp_set_num_threads(threads);
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
 	c->level = has_bf16() ? 5 : isa >= dnnl_cpu_isa_avx512_core ? 4 : isa >= dnnl_cpu_isa_avx2 ? 3 : 0;
-	c->k = vq_kernels_pick(VQ_MIN(c->level, 4));
+	c->k = vq_kernels_pick(c->level);
 	c->amx = isa >= dnnl_cpu_isa_avx512_core_amx;
 	c->conv = conv;
 	c->b = (vq_backend){ .name = "cpu", .threads = threads, .bf16 = has_bf16(), .bf16_faster = bf16_faster(c->amx), .store_make = store_make, .store_free = store_free,

@@ -117,7 +117,8 @@ vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 		memset(a.q, 0, q->bytes);
 	}
 	cpu_over(p, z, CPU_EXTENT, quantize_piece, &a);
-	cpu_over(p, z, CPU_VALID, distance_piece, &a);
+	if (n->scalar >= 0)
+		cpu_over(p, z, CPU_VALID, distance_piece, &a);
 	for (int t = 0; t < p->b->b.threads && n->scalar >= 0; t++)
 		p->step->scalar[n->scalar] += a.sum[t];
 	return VQ_OK;

@@ -11,7 +11,7 @@
 
 enum { STRIP_OUTS = 16 /* channels out are a multiple of it */ };
 
-/* y = act(conv(x) + bias + sum), sum being what y held. */
+/* y = act(conv(x) + bias + sum), sum being what y held. x is finite: of an odd run of bf16 the last word holds a value more, whose weight is 0. */
 typedef struct {
 	int h, w, c;            /* of x [images,h,w,c] */
 	int oh, ow, n;          /* of y [images,oh,ow,n] */
@@ -33,7 +33,7 @@ typedef struct {
 	void (*run)(const strip_conv *a, size_t from, size_t to, void *scratch);
 } strip_kernels;
 
-/* The kernels for a type at or below a level (vq_kernels_pick's; 5: with bf16), or NULL where there are none. */
+/* The kernels for a type at or below a level (vq_kernels_level's), or NULL where there are none. */
 const strip_kernels *strip_pick(vq_dtype t, int level);
 
 #endif

@@ -7,7 +7,7 @@
 
 #define TABLE JOIN(N(strip), LEVEL)
 
-enum { ROWS = 4 /* of outputs that share a copy of their inputs */, AHEAD = 32 /* values that a load may run over the end */ };
+enum { ROWS = 4 /* of outputs that share a copy of their inputs */, AHEAD = 1 /* values that an odd run's last word may hold over the end */ };
 
 INLINE int panel(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
 

@@ -52,9 +52,9 @@ static void quad_filter(const float *w, int k, int n, bool turned, size_t from, 
 			lanes t[6][3], column[3], six_of[6];
 			int n0 = (int)panel * width + c;
 			for (int l = 0; l < LANES; l++) {
-				const float *f = w + (turned ? step * (size_t)n + (size_t)(n0 + l) : (size_t)(n0 + l) * (size_t)k + step) * 9;
+				const float *f = w + ((size_t)(n0 + l) * (size_t)k + step) * 9;
 				for (int i = 0; i < 9; i++)
-					g[i][l] = f[turned ? 8 - i : i];
+					g[i][l] = f[i];
 			}
 			for (int j = 0; j < 3; j++) {
 				for (int i = 0; i < 3; i++)

@@ -127,7 +127,7 @@ vq_status engine_build(engine *e, int y)
 	for (int i = 0; i < e->inputs; i++)
 		e->g.v[e->input[i]].where = VQ_AT_INPUT;
 	VQ_TRY(vq_build_finish(&e->b));
-	VQ_TRY(e->be->store_make(e->be, &e->params, true, &e->store));
+	VQ_TRY(e->be->store_make(e->be, &e->params, !e->spec.fixed, &e->store));
 	if (e->g.frozen)
 		VQ_TRY(e->be->store_frozen(e->store, e->g.frozen, e->frozen));
 	vq_rng r = vq_rng_make(7, 7);

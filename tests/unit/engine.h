@@ -22,6 +22,7 @@ typedef struct {
 	int threads;            /* 0: 2 */
 	vq_dtype compute;       /* 0 is u8 and means f32 */
 	bool packed, inference; /* inference: no backward pass, NORM and DROPOUT at rest */
+	bool fixed;             /* a store that nobody trains; with inference */
 	int n, h, w;            /* canvases: grid 0 */
 	int items;              /* 0: one a canvas, all of it valid */
 	const vq_optimizer *update; /* adds the update, with the gradient's norm in scalar 31 */

@@ -23,7 +23,7 @@ typedef struct { double *x, *w, *b, *r, *sum, *pre, *y, *dx, *dw, *db; ref_dims 
 
 static void make_arrays(arrays *a, const conv_case *c, vq_dtype t)
 {
-	vq_rng r = vq_rng_make(3, (uint64_t)(c - cases));
+	vq_rng r = vq_rng_make(3, (uint64_t)(((c->h * 64 + c->w) * 512 + c->in) * 8 + c->k));
 	a->xd = (ref_dims){ c->n, c->h, c->w, c->in };
 	a->yd = c->transposed ? ref_deconv_dims(a->xd, c->out, c->k, c->s, c->p) : ref_conv_dims(a->xd, c->out, c->k, c->s, c->p);
 	a->nx = ref_count(a->xd);
@@ -188,6 +188,55 @@ TEST(all_ways_in_bf16)
 	forced("strip", VQ_BF16, 2e-2);
 }
 
+/* What encoding and decoding run, one cell a canvas with a store that nobody trains: which way, and what comes out. */
+static void fixed_one(const conv_case *c, vq_dtype t, const char *way, double limit)
+{
+	engine e;
+	arrays a;
+	vq_conv_spec spec = { .k = c->k, .s = c->s, .p = c->p, .bias = c->bias, .act = c->act, .sum = -1 };
+	make_arrays(&a, c, t);
+	engine_open(&e, (engine_spec){ .compute = t, .n = c->n, .h = c->h, .w = c->w, .items = 1, .inference = true, .fixed = true });
+	int x = engine_input(&e, t, c->n, c->h, c->w, c->in, 0), sum = c->sum ? engine_input(&e, t, a.yd.n, a.yd.h, a.yd.w, a.yd.c, 0) : -1;
+	spec.sum = sum;
+	int y = vq_layer_conv(&e.b, x, "c", c->out, spec);
+	CHECK_OK(engine_build(&e, y));
+	snprintf(where, sizeof where, "%dx%d, %d -> %d, k%d s%d by %s", c->h, c->w, c->in, c->out, c->k, c->s, engine_impl(&e, VQ_OP_CONV));
+	if ((!strncmp(e.be->isa, "avx2", 4) || !strncmp(e.be->isa, "avx512", 6)) && strncmp(engine_impl(&e, VQ_OP_CONV), way, strlen(way)))
+		TEST_END(1, "%s, not %s", where, way);
+	engine_put_param(&e, "c.weight", a.w);
+	if (c->bias)
+		engine_put_param(&e, "c.bias", a.b);
+	engine_fill(&e, x, a.x);
+	if (sum >= 0)
+		engine_fill(&e, sum, a.sum);
+	CHECK_OK(engine_run(&e, VQ_FORWARD));
+	double *got = ref_new(a.ny);
+	engine_get(&e, y, got);
+	reference(&a, c, got, t);
+	compare("y", a.ny, got, a.y, limit);
+	free(got);
+	engine_close(&e);
+	free_arrays(&a);
+}
+
+TEST(what_nobody_trains)
+{
+	static const struct { conv_case c; const char *way; } all[] = {
+		{ { false, 1, 26, 22, 1, 32, 7, 2, 3, true, VQ_FN_RELU }, "strip:" },
+		{ { false, 1, 13, 11, 32, 64, 3, 2, 1, true, VQ_FN_NONE }, "strip:" },
+		{ { false, 1, 6, 7, 64, 64, 1, 1, 0, true, VQ_FN_NONE, true }, "strip:" },
+		{ { false, 1, 13, 11, 64, 64, 3, 1, 1, true, VQ_FN_RELU }, "winograd4:" },
+		{ { false, 1, 26, 22, 32, 32, 3, 1, 1, true, VQ_FN_NONE, true }, "winograd4:" },
+		{ { false, 1, 7, 8, 32, 64, 3, 1, 1, false, VQ_FN_NONE }, "winograd4:" },
+		{ { false, 1, 6, 6, 64, 64, 3, 1, 1, true, VQ_FN_NONE }, "winograd:" }, /* four tiles of 36 are no fewer than nine of 16 */
+		{ { false, 1, 4, 4, 64, 64, 3, 1, 1, true, VQ_FN_NONE }, "strip:" },
+	};
+	if (strcmp(engine_device(), "cpu"))
+		SKIP("ways of the CPU");
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		fixed_one(&all[i].c, VQ_F32, all[i].way, 1e-5);
+}
+
 /* Where the weights are more than what they are multiplied with. */
 TEST(few_positions_are_gathered)
 {
@@ -315,4 +364,4 @@ TEST(no_reference_implementation_in_bf16)
 	no_reference(VQ_BF16);
 }
 
-TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(all_ways_in_bf16) RUN(few_positions_are_gathered) RUN(gathered_alike_by_any_number_of_threads) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
+TEST_MAIN(RUN(convolutions_in_f32) RUN(convolutions_in_bf16) RUN(both_ways_in_f32) RUN(all_ways_in_bf16) RUN(what_nobody_trains) RUN(few_positions_are_gathered) RUN(gathered_alike_by_any_number_of_threads) RUN(no_third_way) RUN(no_reference_implementation) RUN(no_reference_implementation_in_bf16))
