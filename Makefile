@@ -347,7 +347,7 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=120s] [OUT=dir] [CROP='options']   the main job"
+	@echo "make demo [LOAD_DATA='a.csv b.csv'] [TIME=60s] [OUT=dir] [CROP='options']   the main job"
 	@echo "make evaluate MODEL=model.safetensors DATA=cells.vqt [OUT=dir]   a report for people: OUT/report.html"
 	@echo "make ptxas [PTXAS_ARCHS='75 90']   registers and spills of the CUDA kernels, held to limits"
 	@echo "make compare [LOAD_DATA=... TIME=120s OUT=dir VGG19=file]   the reference document's table, measured"

@@ -92,7 +92,8 @@ vq_status vqt_put_text(vqt_writer *w, const vqt_record *rec, const char *meta);
 vq_status vqt_flush(vqt_writer *w);
 /* End record, index, flush, rename. Frees w either way. */
 vq_status vqt_finish(vqt_writer *w);
-void vqt_abort(vqt_writer *w); /* no end record, no file under the final name; frees w; NULL is fine */
+/* No end record, no file under the final name; a reader down a pipe still gets all records so far. Frees w; NULL is fine. */
+void vqt_abort(vqt_writer *w);
 
 /* A filter: reader and writer with the command appended to the chain. vqt_filter_next is vqt_next, and flushes the writer when the
  * input is drained, so that nothing waits in a pipe. Records are written with vqt_put(f.out, ...).

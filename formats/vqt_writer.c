@@ -111,6 +111,8 @@ void vqt_abort(vqt_writer *w)
 		return;
 	char cause[1024]; /* stopping is no failure of its own: the message stays the one that led here */
 	snprintf(cause, sizeof cause, "%s", vq_message());
+	if (vqt_flush(w) == VQ_OK)
+		vqt_frames_wait(w->frames);
 	discard(w);
 	vq_fail(VQ_OK, "%s", cause);
 }

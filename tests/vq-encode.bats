@@ -221,6 +221,33 @@ latent() { vq-export --csv -o - "$1" | awk -F, 'NR == 1 { for (i = 1; i <= NF; i
     [ ! -e x.vqt ]
 }
 
+@test "a model with a weight that is not finite" {
+    cp $M nan.safetensors
+    printf '\x00\x00\xc0\x7f' | dd of=nan.safetensors bs=1 seek=$(($(wc -c <nan.safetensors) - 4)) conv=notrunc status=none
+    fails 1 vq-encode -m nan.safetensors -o x.vqt cells.vqt
+    [[ $err =~ ^vq-encode:\ nan.safetensors:\ tensor\ [a-z0-9_.]+:\ value\ [0-9]+\ is\ not\ finite$ ]]
+    [ ! -e x.vqt ]
+}
+
+@test "a stream that is cut: what came before goes on down the pipe" {
+    head -c $(($(wc -c <cells.vqt) * 3 / 4)) cells.vqt >cut.vqt
+    fails 1 vq-encode -m $M cut.vqt
+    has "$err" "vq-encode: cut.vqt: truncated: "
+    n=$(sed 's/.*truncated: \([0-9]*\) records.*/\1/' <<<"$err")
+    [ "$n" -gt 0 ]
+    vq-encode -m $M cut.vqt 2>/dev/null >some.vqt || true
+    vq-info --records some.vqt 2>/dev/null | grep '#' | cut -f 1 >got || true
+    vq-info --records cells.vqt | grep '#' | cut -f 1 | head -n "$n" | cmp - got
+}
+
+@test "--samples and the codes in one place are refused" {
+    fails 2 vq-encode -m $M --samples - cells.vqt
+    same "$err" "vq-encode: --samples and --output are the same: standard output"
+    fails 2 vq-encode -m $M --samples x.vqt -o x.vqt cells.vqt
+    has "$err" "vq-encode: --samples and --output are the same: x.vqt"
+    [ ! -e x.vqt ]
+}
+
 @test "channels of other names, or in another order, are refused with both lists" {
     vq-synth -n 8 --channels 4 --max-size 30 --fields f --field-size 120
     names=$(json <(vq-info --json cells.vqt) channels.1)

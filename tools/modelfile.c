@@ -1,5 +1,6 @@
 #include "tools/modelfile.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,18 @@ static vq_status read_weights(vq_model *m, vq_st *st)
 	return VQ_OK;
 }
 
+/* A damaged file: every code could be 0, and nothing would say so. */
+static vq_status check_finite(vq_model *m, const char *path)
+{
+	for (int i = 0; i < m->params.n; i++) {
+		const vq_param *p = &m->params.p[i];
+		for (size_t k = 0; kept(p) && k < p->count; k++)
+			if (!isfinite(weights(m, p)[k]))
+				return vq_fail(VQ_EFORMAT, "%s: tensor %s: value %zu is not finite", path, p->name, k);
+	}
+	return VQ_OK;
+}
+
 static cJSON *meta_json(vq_st *st, const char *key, const char *path)
 {
 	const char *text = vq_st_meta(st, key);
@@ -164,6 +177,8 @@ vq_status vq_model_load(vq_model *m, const char *path)
 		vq_context(s, "%s", path);
 	if (s == VQ_OK)
 		s = read_weights(m, st);
+	if (s == VQ_OK)
+		s = check_finite(m, path);
 	vq_st_close(st);
 	if (s < 0)
 		vq_model_free(m);

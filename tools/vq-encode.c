@@ -24,7 +24,7 @@ static const vq_option options[] = {
 	{ .name = "tf-idf", .type = VQ_OPT_FILE, .value = &tfidf_path, .arg = "CODES", .help = "Also write tfidf: the histogram weighted by how few cells of CODES, a stream made with --features, have each code. Implies --features." },
 	{ .name = "only", .type = VQ_OPT_CHOICE, .value = &only, .arg = "PART", .choices = "train|val|test", .help = "Encode only these cells: by the split.csv beside the model, else by their Metadata_Split.", .given = &only_given },
 	{ .name = "split", .type = VQ_OPT_FILE, .value = &split_path, .arg = "FILE", .help = "The split.csv that --only follows." },
-	{ .name = "precision", .type = VQ_OPT_CHOICE, .value = &precision, .arg = "TYPE", .choices = "f32|bf16", .help = "What to compute in: f32 (default), or bf16, faster where the device has instructions for it; codes of the two differ here and there." },
+	{ .name = "precision", .type = VQ_OPT_CHOICE, .value = &precision, .arg = "TYPE", .choices = "f32|bf16", .help = "What to compute in: f32 (default), or bf16, faster where the device has instructions for it; of a hundred codes five to ten are others than in f32." },
 	{ .name = "samples", .type = VQ_OPT_FILE, .value = &samples_path, .arg = "FILE", .help = "Also write the samples that were encoded, normalised, as a stream." },
 	{ 0 },
 };
@@ -235,6 +235,8 @@ int main(int argc, char **argv)
 	vq_cli_parse(&tool, argc, argv, &operands);
 	if (!model_path)
 		vq_misuse("-m MODEL is required");
+	if (samples_path && !strcmp(samples_path, vq_cli.output ? vq_cli.output : "-"))
+		vq_misuse("--samples and --output are the same: %s", strcmp(samples_path, "-") ? samples_path : "standard output");
 	if (vq_model_load(&e.model, model_path) < 0)
 		vq_die(NULL);
 	read_idf(&e, operands.n ? operands.v[0] : "-");
