@@ -106,18 +106,21 @@ static vq_status plan_for(codec *c, worker *w, int h, int wd, slot **out)
 	return VQ_OK;
 }
 
-/* A feature map on the plan's canvas to [C,h,w] of the extent, or back. */
-static void copy_map(float *canvas, int row, float *map, int channels, int h, int w, bool back)
+/* What a plan reads and writes is [h,w,C]. */
+static void to_plan(float *of_plan, const float *map, int channels, int h, int w)
 {
-	for (int k = 0; k < channels; k++)
-		for (int y = 0; y < h; y++)
-			for (int x = 0; x < w; x++) {
-				float *a = &canvas[((size_t)y * (size_t)row + (size_t)x) * (size_t)channels + (size_t)k], *b = &map[((size_t)k * (size_t)h + (size_t)y) * (size_t)w + (size_t)x];
-				if (back)
-					*a = *b;
-				else
-					*b = *a;
-			}
+	size_t n = (size_t)h * (size_t)w;
+	for (size_t k = 0; k < (size_t)channels; k++)
+		for (size_t i = 0; i < n; i++)
+			of_plan[i * (size_t)channels + k] = map[k * n + i];
+}
+
+static void from_plan(const float *of_plan, float *map, int channels, int h, int w)
+{
+	size_t n = (size_t)h * (size_t)w;
+	for (size_t k = 0; k < (size_t)channels; k++)
+		for (size_t i = 0; i < n; i++)
+			map[k * n + i] = of_plan[i * (size_t)channels + k];
 }
 
 static vq_status get_skips(const codec *c, const worker *w, const slot *s, cell_codes *o)
@@ -126,7 +129,7 @@ static vq_status get_skips(const codec *c, const worker *w, const slot *s, cell_
 		int by = c->m->info.skip[i].stride, ch = c->m->info.skip[i].channels, h = o->extent_h / by, wd = o->extent_w / by;
 		if (!(o->skip[i] = vq_malloc(sizeof *o->skip[i] * (size_t)ch * (size_t)h * (size_t)wd)))
 			return VQ_ENOMEM;
-		copy_map(w->b->plan_host(s->plan, s->io.skip[i]), s->w / by, o->skip[i], ch, h, wd, false);
+		from_plan(w->b->plan_host(s->plan, s->io.skip[i]), o->skip[i], ch, h, wd);
 	}
 	return VQ_OK;
 }
@@ -135,7 +138,7 @@ static void put_skips(const codec *c, const worker *w, const slot *s, const cell
 {
 	for (int i = 0; i < c->m->info.skips; i++) {
 		int by = c->m->info.skip[i].stride;
-		copy_map(w->b->plan_host(s->plan, s->io.skip[i]), s->w / by, in->skip[i], c->m->info.skip[i].channels, in->extent_h / by, in->extent_w / by, true);
+		to_plan(w->b->plan_host(s->plan, s->io.skip[i]), in->skip[i], c->m->info.skip[i].channels, in->extent_h / by, in->extent_w / by);
 	}
 }
 
@@ -220,14 +223,9 @@ vq_status codec_encode(codec *c, int worker_at, const vq_cell *cell, bool featur
 {
 	worker *w = &c->w[worker_at];
 	slot *s;
-	int channels = c->m->channels;
 	*o = (cell_codes){ .extent_h = cell->h, .extent_w = cell->w, .valid = { 0, cell->top, cell->left, cell->th, cell->tw } };
 	VQ_TRY(plan_for(c, w, cell->h, cell->w, &s));
-	float *in = w->b->plan_host(s->plan, s->io.input);
-	for (int y = 0; y < cell->h; y++)
-		for (int x = 0; x < cell->w; x++)
-			for (int k = 0; k < channels; k++)
-				in[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)channels + (size_t)k] = cell->pixels[((size_t)k * (size_t)cell->h + (size_t)y) * (size_t)cell->w + (size_t)x];
+	to_plan(w->b->plan_host(s->plan, s->io.input), cell->pixels, c->m->channels, cell->h, cell->w);
 	vq_place at = { { 0, 0, 0, cell->h, cell->w }, { 0, cell->top, cell->left, cell->th, cell->tw } };
 	vq_step step = { .items = 1, .places = &at };
 	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
@@ -254,12 +252,8 @@ vq_status codec_decode(codec *c, int worker_at, const cell_codes *in, float **pi
 	vq_place at = { { 0, 0, 0, h, wd }, in->valid };
 	vq_step step = { .items = 1, .places = &at };
 	VQ_TRY(w->b->plan_run(s->plan, &step, VQ_FORWARD));
-	const float *out = w->b->plan_host(s->plan, s->io.output);
 	if (!(*pixels = vq_malloc(sizeof **pixels * (size_t)channels * (size_t)h * (size_t)wd)))
 		return VQ_ENOMEM;
-	for (int k = 0; k < channels; k++)
-		for (int y = 0; y < h; y++)
-			for (int x = 0; x < wd; x++)
-				(*pixels)[((size_t)k * (size_t)h + (size_t)y) * (size_t)wd + (size_t)x] = out[((size_t)y * (size_t)s->w + (size_t)x) * (size_t)channels + (size_t)k];
+	from_plan(w->b->plan_host(s->plan, s->io.output), *pixels, channels, h, wd);
 	return VQ_OK;
 }

@@ -1,6 +1,7 @@
 /* codec: cells to codes and back, a cell a thread.
  *
- * Each worker has an engine of one thread and a plan an extent, which is a function of the cell alone, so that its codes depend neither on the cells beside it nor on the number of threads. */
+ * Each worker has an engine of one thread and a plan an extent, which is a function of the cell alone, so that its codes depend neither on
+ * the cells beside it nor on the number of threads. */
 #ifndef VQ_TOOLS_CODEC_H
 #define VQ_TOOLS_CODEC_H
 

@@ -20,6 +20,9 @@ typedef struct {
 	cpu_conv_choice conv;   /* by the environment's VQ_CPU_CONV, for tests and timings */
 } cpu_backend;
 
+/* Whether the environment leaves this way open. */
+static inline bool cpu_conv_may(const cpu_backend *b, cpu_conv_choice way) { return b->conv == CPU_CONV_AUTO || b->conv == way; }
+
 struct vq_store {
 	cpu_backend *b;
 	vq_params params;       /* a copy of the table */

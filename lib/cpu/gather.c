@@ -30,7 +30,7 @@ bool cpu_gather_takes(const cpu_backend *b, const vq_value *src, const vq_value 
 {
 	bool weight = r->kind == CPU_BY_WEIGHT;
 	const vq_value *x = r->kind == CPU_BY_DATA ? dst : src;
-	if (b->level < 5 || b->conv == CPU_CONV_DIRECT || b->conv == CPU_CONV_WINOGRAD || b->conv == CPU_CONV_STRIP || src->c % GATHER_CHANNELS || dst->c % GATHER_CHANNELS || r->k * r->k > GATHER_TAPS ||
+	if (b->level < 5 || !cpu_conv_may(b, CPU_CONV_GATHER) || src->c % GATHER_CHANNELS || dst->c % GATHER_CHANNELS || r->k * r->k > GATHER_TAPS ||
 	    x->dtype != VQ_BF16 || (weight && dst->dtype != VQ_BF16) || cpu_count(src) > INT32_MAX || cpu_count(dst) > INT32_MAX)
 		return false;
 	return b->conv == CPU_CONV_GATHER || (!b->amx && dst->n * dst->h * dst->w <= positions_most(r));
@@ -150,15 +150,16 @@ typedef struct {
 static void pack_share(void *arg, int i)
 {
 	const sharing *s = arg;
-	size_t steps = gather_pack_steps(s->a.k, s->a.n);
-	gather_pack(s->w, s->a.k, s->a.n, s->a.taps, s->turned, steps * (size_t)i / (size_t)s->threads, steps * (size_t)(i + 1) / (size_t)s->threads, s->u);
+	size_t from, to;
+	cpu_part(gather_pack_steps(s->a.k, s->a.n), 1, i, s->threads, &from, &to);
+	gather_pack(s->w, s->a.k, s->a.n, s->a.taps, s->turned, from, to, s->u);
 }
 
 static void run_share(void *arg, int i)
 {
 	const sharing *s = arg;
-	size_t blocks = s->blocks, each = gather_pack_steps(s->a.k, s->a.n) / s->panels;
-	size_t from = s->panels * blocks * (size_t)i / (size_t)s->threads, to = s->panels * blocks * (size_t)(i + 1) / (size_t)s->threads;
+	size_t blocks = s->blocks, each = gather_pack_steps(s->a.k, s->a.n) / s->panels, from, to;
+	cpu_part(s->panels * blocks, 1, i, s->threads, &from, &to);
 	for (size_t at = from, n; at < to; at += n) {
 		n = s->own ? blocks : to - from;
 		if (s->stale && s->own)

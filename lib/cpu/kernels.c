@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "lib/cpu/lanes.h"
+
 #ifndef VQ_KERNELS
 #define VQ_KERNELS vq_kernels_base
 #endif
@@ -58,23 +60,10 @@ static inline float dfn(vq_act a, float x, float y)
 
 enum { NORM_LANES = 16 };
 
-/* As many at a time as a register holds, for what the compiler does not bring into vectors by itself. Macros: a function would pass wide
- * vectors by value, which not every set can. */
-#if defined __AVX512F__
-enum { LANES = 16, WIDE = 4 /* vectors of codes beside six rows: their sums fill the registers */ };
-#elif defined __AVX__
-enum { LANES = 8, WIDE = 2 };
-#else
-enum { LANES = 4, WIDE = 2 };
-#endif
-typedef float lanes __attribute__((vector_size(4 * LANES)));
-typedef int32_t ilanes __attribute__((vector_size(4 * LANES)));
+/* Of either type, for what the compiler does not bring into vectors by itself. */
 typedef uint32_t ulanes __attribute__((vector_size(4 * LANES)));
 typedef half hlanes __attribute__((vector_size(2 * LANES)));
-typedef float lanes_at __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef half hlanes_at __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-#define load(p) (*(const lanes_at *)(p))
-#define store(p, v) (*(lanes_at *)(p) = (v))
 #define LOAD_f32(p) load(p)
 #define STORE_f32(p, v) store(p, v)
 #define LOAD_bf16(p) ((lanes)(__builtin_convertvector(*(const hlanes_at *)(p), ulanes) << 16))
@@ -156,13 +145,13 @@ static void norm_bwd(vq_dtype t, vq_act a, size_t rows, size_t c, const float *m
 
 /* --- nearest codebook row: 6 rows against WIDE vectors of codes at a time, their sums in registers ------------------ */
 
-enum { ROWS = 6, PANEL = 64, PART = WIDE * LANES };
+enum { ROWS = 6, PART = WIDE * LANES };
 
 /* The best so far of a row, in each lane. */
 typedef struct { lanes least; ilanes at; } best_of;
 
 /* part: PART codes of a panel, those from k on. */
-static inline __attribute__((always_inline)) void against(int rows, size_t d, size_t k, const float *const z[ROWS], const float *part, const float *norms, best_of *best)
+INLINE void against(int rows, size_t d, size_t k, const float *const z[ROWS], const float *part, const float *norms, best_of *best)
 {
 	lanes s[ROWS][WIDE];
 	ilanes lane;
@@ -174,7 +163,7 @@ static inline __attribute__((always_inline)) void against(int rows, size_t d, si
 	for (size_t i = 0; i < d; i++) {
 		lanes e[WIDE];
 		for (int w = 0; w < WIDE; w++)
-			e[w] = load(part + i * PANEL + LANES * (size_t)w);
+			e[w] = load(part + i * KERNEL_PANEL + LANES * (size_t)w);
 		for (int r = 0; r < rows; r++) {
 			lanes x = (lanes){0} + z[r][i];
 			for (int w = 0; w < WIDE; w++)
@@ -208,7 +197,7 @@ static void nearest_some(size_t rows, size_t d, size_t kpad, const float *z, con
 		best[r] = (best_of){ (lanes){0} + INFINITY, (ilanes){0} };
 	}
 	for (size_t k = 0; k < kpad; k += PART) {
-		const float *part = book_t + k / PANEL * PANEL * d + k % PANEL;
+		const float *part = book_t + k / KERNEL_PANEL * KERNEL_PANEL * d + k % KERNEL_PANEL;
 		size_t r = 0;
 		for (; r + 2 < rows; r += ROWS)
 			against(ROWS, d, k, row + r, part, norms, best + r);
@@ -379,7 +368,7 @@ static void linear_data(size_t rows, size_t in, size_t out, size_t from, size_t 
 enum { WEIGHT_OUTS = 8 };
 
 /* WEIGHT_OUTS rows of dw (only the first n of them are written) at `wide` vectors from column i on. */
-static inline __attribute__((always_inline)) void weight_block(int wide, size_t rows, size_t in, size_t n, size_t i, const float *x, float g[KERNEL_ROWS][WEIGHT_OUTS], float *const at[WEIGHT_OUTS])
+INLINE void weight_block(int wide, size_t rows, size_t in, size_t n, size_t i, const float *x, float g[KERNEL_ROWS][WEIGHT_OUTS], float *const at[WEIGHT_OUTS])
 {
 	lanes s[WEIGHT_OUTS][2];
 	for (int j = 0; j < WEIGHT_OUTS; j++)

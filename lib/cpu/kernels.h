@@ -7,7 +7,7 @@
 
 #include "lib/backend.h"
 
-enum { KERNEL_ROWS = 16, KERNEL_NEAREST = 24 };
+enum { KERNEL_ROWS = 16, KERNEL_NEAREST = 24, KERNEL_PANEL = 64 /* codebook rows */ };
 
 typedef struct {
 	const char *name;
@@ -30,7 +30,7 @@ typedef struct {
 	/* dx = gamma rstd (g - s0 - xhat s1), dres = g; s0, s1: means per channel */
 	void (*norm_bwd)(vq_dtype t, vq_act act, size_t rows, size_t c, const float *mean, const float *rstd, const float *gamma, const float *beta,
 	                 const float *s0, const float *s1, const void *x, const void *res, const void *y, const void *dy, void *dx, void *dres);
-	/* rows of d (KERNEL_NEAREST of them are taken together) against k codebook rows; book_t is [kpad / 64][d][64] (kpad = k rounded up to 64, beyond k anything),
+	/* rows of d (KERNEL_NEAREST of them are taken together) against k codebook rows; book_t is [kpad / KERNEL_PANEL][d][KERNEL_PANEL] (kpad = k rounded up to it, beyond k anything),
 	 * norms [kpad] = |e|^2 / 2, with +inf beyond k. codes gets the index of the smallest |e|^2/2 - z.e, the lowest on a tie. */
 	void (*nearest)(size_t rows, size_t d, size_t kpad, const float *z, const float *book_t, const float *norms, int32_t *codes);
 	/* n values: returns sum w |y-t|^power; dy = scale w d/dy (dy may be NULL). w: NULL, or one a pixel of c values. */

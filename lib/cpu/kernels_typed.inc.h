@@ -169,7 +169,7 @@ static void N(norm_bwd_straight)(float slope, size_t rows, size_t c, const float
 		g[i] = LD(dy + j) * dfn(A, PRE(j, i0 + i, xhat), LD(y + j)); \
 		d[i] = gamma[i0 + i] * rstd[i0 + i] * (g[i] - s0[i0 + i] - xhat * s1[i0 + i]); \
 	}
-static inline __attribute__((always_inline)) void N(norm_bwd_part)(vq_act a, size_t at, size_t i0, size_t m, const float *mean, const float *rstd, const float *gamma,
+INLINE void N(norm_bwd_part)(vq_act a, size_t at, size_t i0, size_t m, const float *mean, const float *rstd, const float *gamma,
                                                                    const float *beta, const float *s0, const float *s1, const T *x, const T *res, const T *y, const T *dy, T *dx, T *dres)
 {
 	float g[NORM_LANES], d[NORM_LANES];

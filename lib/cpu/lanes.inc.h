@@ -7,16 +7,11 @@
 #else
 #define ISA_NAME "avx2"
 #endif
-#if defined __AVX512F__
-enum { LANES = 16, WIDE = 4 }; /* a panel of outputs is WIDE vectors wide, or 2, or 1 */
-#else
-enum { LANES = 8, WIDE = 2 };
-#endif
-typedef float lanes __attribute__((vector_size(4 * LANES)));
-typedef float lanes_at __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-#define load(p) (*(const lanes_at *)(p))
-#define store(p, v) (*(lanes_at *)(p) = (v))
-#define INLINE static inline __attribute__((always_inline))
+#include "lib/cpu/lanes.h"
+
+/* Channels of a panel of outputs. */
+INLINE int panel_of(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
+#define relu_of(s) ((lanes)((ilanes)(s) & ((s) > 0)))
 
 /* A word is what one multiplication takes: a float, or two bf16. PAIR values of k make a word, GROUP channels are loaded together. */
 typedef float word_at __attribute__((aligned(2), may_alias));

@@ -324,8 +324,9 @@ static void over_runs(void *arg, int t)
 {
 	const sharing *s = arg;
 	const cpu_runs *r = s->r;
-	size_t from = r->total * (size_t)t / (size_t)s->threads, to = r->total * (size_t)(t + 1) / (size_t)s->threads;
+	size_t from, to;
 	int i = 0;
+	cpu_part(r->total, 1, t, s->threads, &from, &to);
 	for (int lo = 0, hi = r->n; lo < hi;) { /* the run that holds `from` */
 		int mid = (lo + hi) / 2;
 		if (r->r[mid].before + r->r[mid].n > from)

@@ -26,7 +26,7 @@ vq_status cpu_quantize_prepare(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	static const char who[] = "quantize";
 	const vq_value *book = cpu_v(p, n->in[1]);
-	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)64), d = (size_t)cpu_v(p, n->in[0])->c;
+	size_t kpad = VQ_ALIGN((size_t)n->k, (size_t)KERNEL_PANEL), d = (size_t)cpu_v(p, n->in[0])->c;
 	if (cpu_v(p, n->in[0])->dtype != VQ_F32)
 		return vq_fail(VQ_EUNSUP, "the quantiser takes f32");
 	VQ_TRY(cpu_layout_get(p->s, &(cpu_form){ .where = book->where, .param = book->param, .who = who }, sizeof(float) * (kpad * (d + 1) + d), &c->w.at));
@@ -52,7 +52,7 @@ static void find_middle(const book_args *a, float *middle)
 /* The codebook about its middle, in the kernel's panels, with half squared norms behind it; rows past the last are infinitely far. */
 static void transpose(const book_args *a, float *book_t, float *norms)
 {
-	enum { ROWS = 16, PANEL = 64 };
+	enum { ROWS = 16 };
 #pragma omp parallel for schedule(static) num_threads(a->p->b->b.threads)
 	for (size_t k = 0; k < a->kpad; k += ROWS) {
 		const float *row[ROWS];
@@ -62,7 +62,7 @@ static void transpose(const book_args *a, float *book_t, float *norms)
 		for (size_t i = 0; i < a->d; i++)
 			for (size_t r = 0; r < ROWS; r++) {
 				float e = row[r][i] - a->middle[i];
-				book_t[(k / PANEL * a->d + i) * PANEL + k % PANEL + r] = e;
+				book_t[(k / KERNEL_PANEL * a->d + i) * KERNEL_PANEL + k % KERNEL_PANEL + r] = e;
 				s[r] += (double)e * e;
 			}
 		for (size_t r = 0; r < ROWS; r++)
@@ -99,7 +99,7 @@ static void distance_piece(void *ctx, int t, size_t at, size_t n)
 vq_status cpu_quantize_run(vq_plan *p, const vq_node *n, cpu_node *c)
 {
 	const vq_value *z = cpu_v(p, n->in[0]), *q = cpu_v(p, n->out[0]);
-	book_args a = { .p = p, .n = n, .d = (size_t)z->c, .k = (size_t)n->k, .kpad = VQ_ALIGN((size_t)n->k, (size_t)64), .z = cpu_at(p, n->in[0]),
+	book_args a = { .p = p, .n = n, .d = (size_t)z->c, .k = (size_t)n->k, .kpad = VQ_ALIGN((size_t)n->k, (size_t)KERNEL_PANEL), .z = cpu_at(p, n->in[0]),
 		.book = cpu_at(p, n->in[1]), .codes = cpu_at(p, n->out[1]), .q = cpu_at(p, n->out[0]), .qt = q->dtype };
 	float *book_t = c->w.at->bytes, *norms = book_t + a.kpad * a.d, *middle = norms + a.kpad;
 	a.middle = middle;

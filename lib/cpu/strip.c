@@ -25,8 +25,8 @@ const strip_kernels *strip_pick(vq_dtype t, int level)
 bool cpu_strip_takes(const vq_store *s, const vq_value *src, const vq_value *dst, const cpu_conv *r)
 {
 	const cpu_backend *b = s->b;
-	if (r->kind != CPU_FORWARD || dst->c % STRIP_OUTS || (dst->dtype != src->dtype && dst->dtype != VQ_F32) || b->conv == CPU_CONV_DIRECT ||
-	    b->conv == CPU_CONV_WINOGRAD || b->conv == CPU_CONV_GATHER || !strip_pick(src->dtype, b->level))
+	if (r->kind != CPU_FORWARD || dst->c % STRIP_OUTS || (dst->dtype != src->dtype && dst->dtype != VQ_F32) || !cpu_conv_may(b, CPU_CONV_STRIP) ||
+	    !strip_pick(src->dtype, b->level))
 		return false;
 	return b->conv == CPU_CONV_STRIP || (!s->buf[VQ_BUF_GRAD] && !(src->dtype == VQ_BF16 && b->amx));
 }
@@ -54,7 +54,9 @@ typedef struct { const strip_kernels *k; strip_conv a; size_t rows, apart; int t
 static void run_share(void *arg, int i)
 {
 	const sharing *s = arg;
-	s->k->run(&s->a, s->rows * (size_t)i / (size_t)s->threads, s->rows * (size_t)(i + 1) / (size_t)s->threads, s->scratch + s->apart * (size_t)i);
+	size_t from, to;
+	cpu_part(s->rows, 1, i, s->threads, &from, &to);
+	s->k->run(&s->a, from, to, s->scratch + s->apart * (size_t)i);
 }
 
 void cpu_strip_run(vq_plan *p, const cpu_conv *r, cpu_node *c)

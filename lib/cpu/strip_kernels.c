@@ -9,8 +9,6 @@
 
 enum { ROWS = 4 /* of outputs that share a copy of their inputs */, AHEAD = 1 /* values that an odd run's last word may hold over the end */ };
 
-INLINE int panel(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
-
 /* Words of a kernel's row; of an odd number of bf16, the last word's other half meets a weight of 0. */
 INLINE size_t words(int c, int k) { return ((size_t)c * (size_t)k + N(PAIR) - 1) / N(PAIR); }
 
@@ -20,7 +18,7 @@ static size_t bytes(int c, int n, int k) { return sizeof(float) * words(c, k) * 
 
 static void pack(const float *w, int c, int n, int k, void *u)
 {
-	int width = panel(n), run = c * k;
+	int width = panel_of(n), run = c * k;
 	T *out = u;
 	for (int n0 = 0; n0 < n; n0 += width)
 		for (int ky = 0; ky < k; ky++)
@@ -43,7 +41,7 @@ INLINE void finish(const strip_conv *a, size_t at, int channel, lanes s)
 	if (a->sum)
 		s += a->to == VQ_F32 ? (lanes)load(f) : N(whole)(same);
 	if (a->relu)
-		s = (lanes)((__typeof__(s > 0))s & (s > 0));
+		s = relu_of(s);
 	if (a->to == VQ_F32)
 		store(f, s);
 	else
@@ -91,7 +89,7 @@ INLINE void outputs(const strip_conv *a, int wide, const T *x, size_t row, const
 
 static void some(const strip_conv *a, const T *x, size_t row, int n0, size_t out, int count)
 {
-	int width = panel(a->n);
+	int width = panel_of(a->n);
 	const float *u = (const float *)a->u + (size_t)n0 * words(a->c, a->k) * (size_t)a->k;
 	if (width == 4 * LANES)
 		outputs(a, 4, x, row, u, n0, out, count);
@@ -127,7 +125,7 @@ static void run(const strip_conv *a, size_t from, size_t to, void *strip)
 {
 	size_t row = row_size(a), oh = (size_t)a->oh, ow = (size_t)a->ow, image = (size_t)a->h * (size_t)a->w * (size_t)a->c;
 	if (a->k == 1 && a->s == 1 && a->p == 0 && a->c % N(PAIR) == 0) {
-		for (int n0 = 0; n0 < a->n; n0 += panel(a->n))
+		for (int n0 = 0; n0 < a->n; n0 += panel_of(a->n))
 			some(a, (const T *)a->x + from * ow * (size_t)a->c, 0, n0, from * ow, (int)((to - from) * ow));
 		return;
 	}
@@ -135,7 +133,7 @@ static void run(const strip_conv *a, size_t from, size_t to, void *strip)
 		size_t y = r % oh;
 		rows = VQ_MIN(VQ_MIN(to - r, oh - y), (size_t)ROWS);
 		copy(a, (const T *)a->x + r / oh * image, (int)y * a->s - a->p, ((int)rows - 1) * a->s + a->k, strip);
-		for (int n0 = 0; n0 < a->n; n0 += panel(a->n))
+		for (int n0 = 0; n0 < a->n; n0 += panel_of(a->n))
 			for (size_t i = 0; i < rows; i++)
 				some(a, (const T *)strip + i * (size_t)a->s * row, row, n0, (r + i) * ow, a->ow);
 	}

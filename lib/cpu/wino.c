@@ -125,8 +125,9 @@ typedef struct {
 static void transform_share(void *arg, int i)
 {
 	const sharing *s = arg;
-	size_t steps = s->w->filter_steps(s->a.k, s->a.n);
-	s->w->filter(s->filters, s->a.k, s->a.n, s->turned, steps * (size_t)i / (size_t)s->threads, steps * (size_t)(i + 1) / (size_t)s->threads, s->u);
+	size_t from, to;
+	cpu_part(s->w->filter_steps(s->a.k, s->a.n), 1, i, s->threads, &from, &to);
+	s->w->filter(s->filters, s->a.k, s->a.n, s->turned, from, to, s->u);
 }
 
 static void forward_share(void *arg, int i)

@@ -34,7 +34,7 @@ INLINE void down_taps(const lanes w[4], lanes u[6])
 /* up: u [panel][36][step][channel of the panel]; down: u [panel][role 9][phase 4][step][channel of the panel]; in words */
 static void N(half_filter)(const float *w, int k, int n, bool turned, size_t from, size_t to, void *u)
 {
-	int width = N(panel)(n);
+	int width = panel_of(n);
 	size_t steps = (size_t)k / N(PAIR);
 	for (size_t at = from; at < to; at++) {
 		size_t step = at % steps, panel = at / steps;
@@ -154,7 +154,7 @@ static __attribute__((noinline)) void N(up_out)(const wino_conv *c, size_t from,
 static void N(up)(const wino_conv *c, size_t from, size_t to, void *scratch)
 {
 	static const size_t five_of[6] = { 0, 1, 2, 2, 3, 4 };
-	int width = N(panel)(c->n), wide = width / LANES;
+	int width = panel_of(c->n), wide = width / LANES;
 	size_t words = (size_t)c->k / N(PAIR), va = N(apart)(HALF_BLOCK, words), ma = N(apart)(HALF_BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 25 * va;
 	for (size_t t = from; t < to; t += HALF_BLOCK) {
@@ -247,7 +247,7 @@ static __attribute__((noinline)) void N(down_out)(const wino_conv *c, size_t fro
 
 static void N(down)(const wino_conv *c, size_t from, size_t to, void *scratch)
 {
-	int width = N(panel)(c->n), wide = width / LANES;
+	int width = panel_of(c->n), wide = width / LANES;
 	size_t words = 4 * (size_t)c->k / N(PAIR), va = N(apart)(HALF_BLOCK, words), ma = N(apart)(HALF_BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 9 * va;
 	for (size_t t = from; t < to; t += HALF_BLOCK) {
@@ -327,7 +327,7 @@ static __attribute__((noinline)) void N(half_step)(const wino_grad *g, const til
 /* du [9][k][phase 4][n]; db is not made */
 static void N(half_weight)(const wino_grad *g, size_t from, size_t to, float *du, double *db, void *scratch)
 {
-	int width = N(panel)(4 * g->n), wide = width / LANES;
+	int width = panel_of(4 * g->n), wide = width / LANES;
 	size_t k = (size_t)g->k, n = 4 * (size_t)g->n, va = N(apart)(GRAD_BLOCK / N(PAIR), k), wa = N(apart)(GRAD_BLOCK / N(PAIR), n);
 	float *v = scratch, *w = v + 9 * va;
 	tile at = tile_at(from, 2, g->h, g->w);

@@ -42,7 +42,7 @@ INLINE void quad_out(const lanes m[6], lanes y[4])
 /* u [panel][36][k][channel of the panel] */
 static void quad_filter(const float *w, int k, int n, bool turned, size_t from, size_t to, void *u)
 {
-	int width = N(panel)(n);
+	int width = panel_of(n);
 	size_t steps = (size_t)k;
 	for (size_t at = from; at < to; at++) {
 		size_t step = at % steps, panel = at / steps;
@@ -128,7 +128,7 @@ static __attribute__((noinline)) void quads_out(const wino_conv *c, size_t from,
 
 static void quad_forward(const wino_conv *c, size_t from, size_t to, void *scratch)
 {
-	int width = N(panel)(c->n), wide = width / LANES;
+	int width = panel_of(c->n), wide = width / LANES;
 	size_t words = (size_t)c->k, va = N(apart)(QUAD_BLOCK, words), ma = N(apart)(QUAD_BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 36 * va;
 	for (size_t t = from; t < to; t += QUAD_BLOCK) {

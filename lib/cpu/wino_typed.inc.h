@@ -22,9 +22,6 @@ INLINE void N(product)(int rows, int wide, size_t steps, const float *a, size_t 
 
 enum { ROWS = 2 /* products take rows in multiples of it */ };
 
-/* Channels of a panel of outputs. */
-INLINE int N(panel)(int n) { return n % (WIDE * LANES) == 0 ? WIDE * LANES : n % (2 * LANES) == 0 ? 2 * LANES : LANES; }
-
 /* Blocks of rows, the largest first: all the sums that the registers hold. */
 INLINE void N(blocks)(int most, size_t rows, int wide, size_t steps, const float *a, size_t across, size_t along, const float *b, size_t apart, float *c, size_t ldc, bool add)
 {
@@ -51,12 +48,12 @@ static __attribute__((noinline)) void N(products)(size_t rows, int wide, size_t 
 /* --- forward, and the gradient by data ------------------------------------------------------------------------------ */
 
 static size_t N(filter_bytes)(int k, int n) { return 16 * (size_t)k * (size_t)n * sizeof(T); }
-static size_t N(filter_steps)(int k, int n) { return (size_t)(k / N(PAIR)) * (size_t)(n / N(panel)(n)); }
+static size_t N(filter_steps)(int k, int n) { return (size_t)(k / N(PAIR)) * (size_t)(n / panel_of(n)); }
 
 /* u [panel][16][step][channel of the panel], in words */
 static void N(filter)(const float *w, int k, int n, bool turned, size_t from, size_t to, void *u)
 {
-	int width = N(panel)(n);
+	int width = panel_of(n);
 	size_t steps = (size_t)k / N(PAIR);
 	for (size_t at = from; at < to; at++) {
 		size_t step = at % steps, panel = at / steps;
@@ -121,7 +118,7 @@ INLINE void N(finish)(const wino_conv *c, T *p, lanes s)
 	if (c->sum)
 		s += N(whole)(p);
 	if (c->relu)
-		s = (lanes)((__typeof__(s > 0))s & (s > 0));
+		s = relu_of(s);
 	N(put)(p, s);
 }
 
@@ -148,7 +145,7 @@ static __attribute__((noinline)) void N(tiles_out)(const wino_conv *c, size_t fr
 
 static void N(forward)(const wino_conv *c, size_t from, size_t to, void *scratch)
 {
-	int width = N(panel)(c->n), wide = width / LANES;
+	int width = panel_of(c->n), wide = width / LANES;
 	size_t words = (size_t)c->k / N(PAIR), va = N(apart)(BLOCK, words), ma = N(apart)(BLOCK, (size_t)width);
 	float *v = scratch, *m = v + 16 * va;
 	for (size_t t = from; t < to; t += BLOCK) {
@@ -238,7 +235,7 @@ static __attribute__((noinline)) void N(tiles_dy)(const wino_grad *g, size_t fro
 
 static void N(weight)(const wino_grad *g, size_t from, size_t to, float *du, double *db, void *scratch)
 {
-	int width = N(panel)(g->n), wide = width / LANES;
+	int width = panel_of(g->n), wide = width / LANES;
 	size_t k = (size_t)g->k, n = (size_t)g->n, va = N(apart)(GRAD_BLOCK / N(PAIR), k), wa = N(apart)(GRAD_BLOCK / N(PAIR), n);
 	float *v = scratch, *w = v + 16 * va, *sums = w + 16 * wa;
 	if (from >= to)

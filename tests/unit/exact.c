@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cpu/kernels.h"
 #include "tests/unit/ref.h"
 
 void *exact_bytes(size_t bytes)
@@ -31,4 +32,14 @@ double *exact_doubles(vq_dtype t, size_t n, const void *p)
 	for (size_t i = 0; i < n; i++)
 		x[i] = t == VQ_BF16 ? (double)vq_bf16_to_f32(((const uint16_t *)p)[i]) : (double)((const float *)p)[i];
 	return x;
+}
+
+int exact_levels(exact_level l[EXACT_LEVELS])
+{
+	static const exact_level all[EXACT_LEVELS] = { { VQ_F32, 3, 1e-6 }, { VQ_F32, 4, 1e-6 }, { VQ_BF16, 5, 1e-2 } };
+	int n = 0;
+	for (size_t i = 0; i < VQ_COUNT(all); i++)
+		if (vq_kernels_level(all[i].level) == all[i].level)
+			l[n++] = all[i];
+	return n;
 }

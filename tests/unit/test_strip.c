@@ -9,13 +9,10 @@ typedef struct { const strip_kernels *k; vq_dtype t; double limit; } level;
 
 static int levels(level *l)
 {
-	static const struct { vq_dtype t; int level; double limit; } all[] = { { VQ_F32, 3, 1e-6 }, { VQ_F32, 4, 1e-6 }, { VQ_BF16, 5, 1e-2 } };
-	int n = 0;
-	for (size_t i = 0; i < VQ_COUNT(all); i++) {
-		const strip_kernels *k = strip_pick(all[i].t, all[i].level);
-		if (k && (n == 0 || k != l[n - 1].k))
-			l[n++] = (level){ k, all[i].t, all[i].limit };
-	}
+	exact_level all[EXACT_LEVELS];
+	int n = exact_levels(all);
+	for (int i = 0; i < n; i++)
+		l[i] = (level){ strip_pick(all[i].t, all[i].level), all[i].t, all[i].limit };
 	return n;
 }
 
@@ -68,7 +65,7 @@ static void one(const level *l, const shape *s, bool bias, bool sum, bool relu, 
 
 TEST(as_the_reference)
 {
-	level l[4];
+	level l[EXACT_LEVELS];
 	int n = levels(l);
 	if (!n)
 		SKIP("none of the instruction sets");

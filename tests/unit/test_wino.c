@@ -9,13 +9,10 @@ typedef struct { const wino_kernels *k, *half; vq_dtype t; double limit; } level
 
 static int levels(level *l)
 {
-	static const struct { vq_dtype t; int level; double limit; } all[] = { { VQ_F32, 3, 1e-6 }, { VQ_F32, 4, 1e-6 }, { VQ_BF16, 5, 1e-2 } };
-	int n = 0;
-	for (size_t i = 0; i < VQ_COUNT(all); i++) {
-		const wino_kernels *k = wino_pick(all[i].t, all[i].level);
-		if (k && (n == 0 || k != l[n - 1].k))
-			l[n++] = (level){ k, wino_pick_half(all[i].t, all[i].level), all[i].t, all[i].limit };
-	}
+	exact_level all[EXACT_LEVELS];
+	int n = exact_levels(all);
+	for (int i = 0; i < n; i++)
+		l[i] = (level){ wino_pick(all[i].t, all[i].level), wino_pick_half(all[i].t, all[i].level), all[i].t, all[i].limit };
 	return n;
 }
 
@@ -113,7 +110,7 @@ static void one(const level *l, const shape *s, bool sum, bool relu)
 
 TEST(as_the_reference)
 {
-	level l[4];
+	level l[EXACT_LEVELS];
 	int n = levels(l);
 	if (!n)
 		SKIP("no such kernels for this machine");
@@ -160,7 +157,7 @@ static void one_half(const level *l, const shape *s, bool relu)
 
 TEST(halves_as_the_reference)
 {
-	level l[4];
+	level l[EXACT_LEVELS];
 	int n = levels(l);
 	if (!n)
 		SKIP("no such kernels for this machine");
@@ -208,7 +205,7 @@ TEST(quads_as_the_reference)
 /* What is more than a pixel away leaves an output as it is, bit by bit: cells that share a canvas do not see each other. */
 TEST(an_output_sees_its_own_inputs_only)
 {
-	level l[4];
+	level l[EXACT_LEVELS];
 	int n = levels(l);
 	enum { H = 8, W = 10, C = 32, AT = 5 };
 	for (int i = 0; i < n; i++) {
